@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""People: tokens, roles, repeatable requests, and the audit log."""
