@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The table of registered PBXs."""
+
+from datetime import date, datetime
+
+from sqlalchemy import LargeBinary, String, Text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from fleet.database import Base, RowId
+
+
+class Device(Base):
+    """A PBX that left the factory: who it is, and whose.
+
+    The device secret is kept only as a keyed digest (``fleet.keys``), the serial
+    number is public and proves nothing. What a PBX may do is not here: that is
+    the licence check's business.
+    """
+
+    __tablename__ = "device"
+
+    id: Mapped[int] = mapped_column(RowId, init=False, primary_key=True)
+    serial_number: Mapped[str] = mapped_column(String(32), unique=True)
+    mac_address: Mapped[str | None] = mapped_column(String(17), index=True)
+    part_number: Mapped[str] = mapped_column(String(64))
+    device_type: Mapped[str] = mapped_column(String(64))
+    hardware_revision: Mapped[str] = mapped_column(String(64))
+    secret_digest: Mapped[bytes] = mapped_column(LargeBinary(32))
+    secret_key_version: Mapped[int]
+    support_ends_on: Mapped[date | None]
+    registered_at: Mapped[datetime]
+    customer: Mapped[str] = mapped_column(String(200), default="")
+    notes: Mapped[str] = mapped_column(Text, default="")
+    # What a support agent may type a part of: serial number, MAC address without
+    # colons, customer and notes, folded (``fleet.devices.search``).
+    search_text: Mapped[str] = mapped_column(Text, default="")
