@@ -1,0 +1,235 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Says which PBX a request comes from: by its certificate, and by nothing else.
+
+The certificate comes from the TLS connection where TLS ends here, and otherwise
+from the header that a trusted proxy sets; from a header of anybody else never
+(protocol, section 1). Whichever way it came, it is verified here again in full,
+and then looked up: only a certificate that this service issued and has not
+revoked is believed, at each request.
+
+``@device_only`` does all of this and asks what the PBX's standing permits.
+``@certificate_holder`` stops before the look-up, for the licence check, which
+does that look-up for many requests at once.
+"""
+
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from functools import wraps
+from typing import ParamSpec, Protocol, TypeVar, cast
+
+from flask import Flask, current_app, g, request
+from sqlalchemy import select
+
+from fleet.database import reading
+from fleet.devices.models import Device
+from fleet.errors import Forbidden, Unauthenticated
+from fleet.ground import ground
+from fleet.identity.authorities import authorities
+from fleet.identity.certificates import CertificateFault, DeviceCertificateFacts
+from fleet.identity.client_cert_header import read_client_cert, read_escaped_pem
+from fleet.identity.models import DeviceCertificate
+from fleet.server.pulse import timekeeper
+from fleet.web.addresses import peer_is_trusted
+from fleet.web.callers import Callers, Kind, declare
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# The standings of a PBX (``cic.standing``), as far as other rooms permit by them.
+ACTIVE = "active"
+LOCKED = "locked"
+BLOCKED = "blocked"
+REPLACED = "replaced"
+
+
+class DeviceCertificateRequired(Unauthenticated):
+    """A route for PBXs was called without a certificate."""
+
+    code = "device-certificate-required"
+    reason = "This route needs the PBX's client certificate."
+
+
+class DeviceNotRecognised(Forbidden):
+    """One answer for every certificate, serial number or secret that is not good."""
+
+    code = "device-not-recognised"
+    reason = "This PBX is not recognised."
+
+
+class DeviceNotPermitted(Forbidden):
+    """The PBX is known, but its standing does not allow this."""
+
+    code = "device-not-permitted"
+    reason = "The standing of this PBX does not permit this request."
+
+
+class SerialMismatch(Forbidden):
+    """The request names another PBX than the certificate."""
+
+    code = "serial-mismatch"
+    reason = "The request names another serial number than the certificate."
+
+
+class StandingOf(Protocol):
+    """How the guard learns a PBX's standing: the licence check lends this."""
+
+    def __call__(self, device_id: int, *, now: datetime) -> str:
+        """Return one of the words above for the PBX ``device_id``."""
+
+
+@dataclass(frozen=True)
+class CallingDevice:
+    """The PBX that a request comes from."""
+
+    device_id: int
+    serial_number: str
+    device_type: str
+    generation: int
+    certificate_id: int
+    certificate: DeviceCertificateFacts
+    standing: str
+
+
+def lend_standing(app: Flask, standing_of: StandingOf) -> None:
+    """Let the guards of ``app`` ask for standings."""
+    app.extensions["standing_of"] = standing_of
+
+
+def certificate_holder(view: Callable[P, T]) -> Callable[P, T]:
+    """Admit whoever holds a verified certificate; the view looks it up itself."""
+
+    @wraps(view)
+    def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+        g.certificate = shown_certificate(timekeeper().now())
+        return view(*args, **kwargs)
+
+    return declare(guarded, Callers(Kind.DEVICE))
+
+
+def device_only(
+    *standings: str,
+) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Admit a registered PBX whose standing is one of ``standings``."""
+    permitted: frozenset[str] = frozenset(standings)
+
+    def bind(view: Callable[P, T]) -> Callable[P, T]:
+        @wraps(view)
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+            # By a clock that is wrong, a good certificate would be refused for good
+            # by a PBX that takes the refusal at its word; 503 it does not.
+            now = timekeeper().now()
+            device = recognise(shown_certificate(now), now=now)
+            if device.standing not in permitted:
+                raise DeviceNotPermitted
+            g.device = device
+            return view(*args, **kwargs)
+
+        return declare(guarded, Callers(Kind.DEVICE))
+
+    return bind
+
+
+def current_device() -> CallingDevice:
+    """Return the PBX that the request in context comes from."""
+    return cast("CallingDevice", g.device)
+
+
+def current_certificate() -> DeviceCertificateFacts:
+    """Return the verified certificate of the request in context."""
+    return cast("DeviceCertificateFacts", g.certificate)
+
+
+def shown_certificate(now: datetime) -> DeviceCertificateFacts:
+    """Return the certificate shown with the request in context, verified.
+
+    Raises ``DeviceCertificateRequired`` where there is none, and
+    ``DeviceNotRecognised`` for one that is not in order.
+    """
+    der = _shown_der()
+    if der is None:
+        raise DeviceCertificateRequired
+    try:
+        return authorities().trust.verify(der, now)
+    except CertificateFault:
+        raise DeviceNotRecognised from None
+
+
+def shows_certificate() -> bool:
+    """Whether the request in context came with a client certificate at all."""
+    try:
+        return _shown_der() is not None
+    except DeviceNotRecognised:
+        return True
+
+
+def recognise(facts: DeviceCertificateFacts, *, now: datetime) -> CallingDevice:
+    """Look a verified certificate up; raise ``DeviceNotRecognised``."""
+    with reading() as session:
+        row = session.execute(
+            select(DeviceCertificate, Device)
+            .join(Device, Device.id == DeviceCertificate.device_id)
+            .where(DeviceCertificate.fingerprint == facts.fingerprint)
+        ).one_or_none()
+        if row is None:
+            raise DeviceNotRecognised
+        certificate, device = row
+        if not is_in_force(
+            revoked_at=certificate.revoked_at,
+            retires_at=certificate.retires_at,
+            not_after=certificate.not_after,
+            now=now,
+        ):
+            raise DeviceNotRecognised
+        if device.serial_number != facts.serial_number:
+            raise DeviceNotRecognised
+        standing_of = cast("StandingOf", current_app.extensions["standing_of"])
+        return CallingDevice(
+            device_id=device.id,
+            serial_number=device.serial_number,
+            device_type=device.device_type,
+            generation=certificate.generation,
+            certificate_id=certificate.id,
+            certificate=facts,
+            standing=standing_of(device.id, now=now),
+        )
+
+
+def is_in_force(
+    *,
+    revoked_at: datetime | None,
+    retires_at: datetime | None,
+    not_after: datetime,
+    now: datetime,
+) -> bool:
+    """Whether a certificate that we issued is still believed at ``now``."""
+    if revoked_at is not None:
+        return False
+    return now <= not_after and (retires_at is None or now < retires_at)
+
+
+def _shown_der() -> bytes | None:
+    if not ground().settings.tls:
+        return _from_proxy() if peer_is_trusted() else None
+    # Where TLS ends here, no header says anything: a proxy that passes TLS on
+    # unopened has its own address, but the header would be its client's.
+    connection = request.environ.get("gunicorn.socket")
+    if not isinstance(connection, ssl.SSLSocket):
+        return None
+    return connection.getpeercert(binary_form=True)
+
+
+def _from_proxy() -> bytes | None:
+    # One proxy speaks RFC 9440, another sends escaped PEM. Both at once is
+    # either a mistake in a configuration or somebody's header that slipped by.
+    standard = request.headers.get("Client-Cert", "")
+    escaped = request.headers.get("X-SSL-Client-Cert", "")
+    if standard and escaped:
+        raise DeviceNotRecognised
+    if not standard and not escaped:
+        return None
+    try:
+        return read_client_cert(standard) if standard else read_escaped_pem(escaped)
+    except CertificateFault:
+        raise DeviceNotRecognised from None
