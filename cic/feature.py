@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the licence check plugs into the house."""
+
+from pathlib import Path
+
+from flask import Flask
+
+import cic.routes
+import cic.staff_routes
+from cic.cli import cic as command
+from cic.models import Activation
+from cic.service import checks, policies
+from cic.service.initialisation import RELEASE_MASTER
+from cic.service.standings import standing_of
+from fleet.feature import Feature, KeyUse
+from fleet.identity import guard
+
+
+def prepare(app: Flask) -> None:
+    """Let the application answer checks, and lend it standings to guard by."""
+    policies.register(app)
+    checks.register(app)
+    guard.lend_standing(app, standing_of)
+
+
+FEATURE = Feature(
+    name="cic",
+    blueprints=(cic.routes.blueprint, cic.staff_routes.blueprint),
+    commands=(command,),
+    problems=Path(__file__).with_name("problems.toml"),
+    key_uses=(KeyUse(RELEASE_MASTER, Activation.release_key_version),),
+    prepare=prepare,
+)

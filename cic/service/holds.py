@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What support decides about one PBX: block, open, clear, replace, change.
+
+Each is one transaction with its entry in the audit log, and may be repeated: the
+same decision again changes nothing and is not noted twice.
+"""
+
+from collections.abc import Callable
+from datetime import date, datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from cic.errors import CannotReplace, HoldConflict
+from cic.models import Activation
+from cic.service.initialisation import (
+    MOST_REINITIALISATIONS,
+    reinitialisations_left,
+)
+from cic.service.standings import activation_of, locked, note_event
+from cic.standing import Hold
+from fleet.database import transaction
+from fleet.devices import registry
+from fleet.devices.models import Device
+from fleet.devices.registry import UNCHANGED, Unchanged
+from fleet.staff import audit
+from fleet.staff.roles import StaffMember
+
+
+def block(serial_number: str, *, reason: str, by: StaffMember, now: datetime) -> None:
+    """Let the PBX get its verdict, its key set, its CA and updates, and no more.
+
+    Raises ``UnknownDevice``, and ``HoldConflict`` for a PBX that was replaced.
+    """
+
+    def decide(session: Session, activation: Activation) -> bool:
+        if activation.hold == Hold.BLOCKED:
+            return False
+        if activation.hold:
+            raise HoldConflict
+        activation.hold = Hold.BLOCKED.value
+        activation.hold_reason = reason
+        activation.held_at = now
+        note_event(session, activation.device_id, "blocked", now=now, detail=reason)
+        return True
+
+    _decide("device.block", serial_number, decide, reason=reason, by=by, now=now)
+
+
+def unblock(serial_number: str, *, reason: str, by: StaffMember, now: datetime) -> None:
+    """Let the PBX run again; the time of the block does not count as its silence.
+
+    While it was blocked no check of it could be a success, so with that time
+    counted it would find itself locked the moment it is forgiven. One that was
+    locked before the block is locked after it.
+
+    Raises ``UnknownDevice``, and ``HoldConflict`` for a PBX that was replaced.
+    """
+
+    def decide(session: Session, activation: Activation) -> bool:
+        if activation.hold == Hold.NONE:
+            return False
+        if activation.hold != Hold.BLOCKED:
+            raise HoldConflict
+        if activation.silent_since is not None and activation.held_at is not None:
+            blocked_for = max(now - activation.held_at, timedelta(0))
+            activation.silent_since = min(now, activation.silent_since + blocked_for)
+        activation.hold = Hold.NONE.value
+        activation.hold_reason = ""
+        activation.held_at = None
+        note_event(session, activation.device_id, "unblocked", now=now, detail=reason)
+        return True
+
+    _decide("device.unblock", serial_number, decide, reason=reason, by=by, now=now)
+
+
+def open_reinitialisation(
+    serial_number: str, *, reason: str, by: StaffMember, now: datetime
+) -> None:
+    """Let the PBX re-initialise itself again, as often as it may by itself.
+
+    Opened before and not used since, there is nothing to open.
+
+    Raises ``UnknownDevice``.
+    """
+
+    def decide(session: Session, activation: Activation) -> bool:
+        left = reinitialisations_left(session, activation, now=now)
+        opened = activation.reinitialisation_opened_at is not None
+        if opened and left == MOST_REINITIALISATIONS:
+            return False
+        activation.reinitialisation_opened_at = now
+        note_event(
+            session,
+            activation.device_id,
+            "reinitialisation-opened",
+            now=now,
+            detail=reason,
+        )
+        return True
+
+    _decide(
+        "device.reinitialisation", serial_number, decide, reason=reason, by=by, now=now
+    )
+
+
+def clear_suspicion(
+    serial_number: str, *, reason: str, by: StaffMember, now: datetime
+) -> None:
+    """Take back that the PBX may have a clone; the next sign of one counts anew.
+
+    Raises ``UnknownDevice``.
+    """
+
+    def decide(session: Session, activation: Activation) -> bool:
+        if activation.clone_suspected_at is None:
+            return False
+        activation.clone_suspected_at = None
+        note_event(
+            session,
+            activation.device_id,
+            "clone-suspicion-cleared",
+            now=now,
+            detail=reason,
+        )
+        return True
+
+    _decide(
+        "device.clone-suspicion",
+        serial_number,
+        decide,
+        reason=reason,
+        by=by,
+        now=now,
+    )
+
+
+def replace(
+    serial_number: str,
+    *,
+    replaced_by: str,
+    reason: str,
+    by: StaffMember,
+    now: datetime,
+) -> None:
+    """Let another PBX take this one's place; this one is ``replaced`` for good.
+
+    Raises ``UnknownDevice`` for either, ``CannotReplace`` where the other cannot
+    take over, and ``HoldConflict`` where a third one already has.
+    """
+
+    def decide(session: Session, activation: Activation) -> bool:
+        heir = locked(session, replaced_by)
+        if activation.hold == Hold.REPLACED:
+            if activation.replaced_by_id == heir.id:
+                return False
+            raise HoldConflict
+        if heir.id == activation.device_id or activation_of(session, heir).hold:
+            raise CannotReplace
+        activation.hold = Hold.REPLACED.value
+        activation.hold_reason = reason
+        activation.held_at = now
+        activation.replaced_by_id = heir.id
+        note_event(session, activation.device_id, "replaced", now=now, detail=reason)
+        note_event(session, heir.id, "took-over", now=now, detail=reason)
+        return True
+
+    _decide(
+        "device.replacement",
+        serial_number,
+        decide,
+        reason=reason,
+        by=by,
+        now=now,
+        also=replaced_by,
+    )
+
+
+def change(  # noqa: PLR0913 -- the fields of the protocol's PATCH
+    serial_number: str,
+    *,
+    customer: str | Unchanged = UNCHANGED,
+    notes: str | Unchanged = UNCHANGED,
+    support_ends_on: date | Unchanged | None = UNCHANGED,
+    grace_days: int | Unchanged | None = UNCHANGED,
+    reason: str,
+    by: StaffMember,
+    now: datetime,
+) -> None:
+    """Change what is known of a PBX, or its own grace; no grace is its type's.
+
+    Raises ``UnknownDevice``.
+    """
+    with transaction() as session:
+        device = locked(session, serial_number)
+        activation = activation_of(session, device)
+        before = _told(device, activation)
+        if not isinstance(grace_days, Unchanged):
+            activation.grace_days = grace_days or 0
+        registry.change(
+            serial_number,
+            customer=customer,
+            notes=notes,
+            support_ends_on=support_ends_on,
+        )
+        after = _told(device, activation)
+        if after != before:
+            audit.record(
+                session,
+                actor=by,
+                action="device.change",
+                subject=f"device:{serial_number}",
+                reason=reason,
+                before=before,
+                after=after,
+                now=now,
+            )
+
+
+def _decide(  # noqa: PLR0913 -- what an entry of the audit log says
+    action: str,
+    serial_number: str,
+    decide: Callable[[Session, Activation], bool],
+    *,
+    reason: str,
+    by: StaffMember,
+    now: datetime,
+    also: str | None = None,
+) -> None:
+    """Decide under the PBX's lock, and note it if that changed anything."""
+    with transaction() as session:
+        device, activation = _held(session, serial_number, also or serial_number)
+        before = _told(device, activation)
+        if not decide(session, activation):
+            return
+        audit.record(
+            session,
+            actor=by,
+            action=action,
+            subject=f"device:{serial_number}",
+            reason=reason,
+            before=before,
+            after=_told(device, activation) | ({"by": also} if also else {}),
+            now=now,
+        )
+
+
+def _held(
+    session: Session, serial_number: str, other: str
+) -> tuple[Device, Activation]:
+    """Lock one PBX, and another that takes part; return the first.
+
+    Rows are always locked in one order, or two replacements that cross would
+    wait for each other, or one for a batch of checks (``cic.service.checks``).
+    """
+    devices = [locked(session, each) for each in sorted({serial_number, other})]
+    activations = {
+        each.serial_number: (each, activation_of(session, each))
+        for each in sorted(devices, key=lambda device: device.id)
+    }
+    return activations[serial_number]
+
+
+def _told(device: Device, activation: Activation) -> dict[str, object]:
+    """Return what the audit log shows of a PBX, before and after."""
+    ends_on = device.support_ends_on
+    opened_at = activation.reinitialisation_opened_at
+    suspected_at = activation.clone_suspected_at
+    return {
+        "customer": device.customer,
+        "notes": device.notes,
+        "support_ends_on": ends_on.isoformat() if ends_on else None,
+        "grace_days": activation.grace_days or None,
+        "hold": activation.hold,
+        "hold_reason": activation.hold_reason,
+        "reinitialisation_opened_at": opened_at.isoformat() if opened_at else None,
+        "clone_suspected_at": suspected_at.isoformat() if suspected_at else None,
+    }
