@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The reference PBX: the other side of the wire, to be read by firmware authors.
+
+It shares no code with the server and imports nothing from the rest of ``fleet``:
+whatever the two sides agree on, they agree on through the protocol page alone.
+
+The rules, without input or output:
+
+``life``          the words: standings, events, actions
+``machine``       what happens when, one function for each event
+``timekeeping``   what time it is when no clock can be trusted
+``lease``         what a signed lease says
+``documents``     what is believed; ``errors`` names the many kinds of nothing
+
+The box:
+
+``factory``       what was written into it, ``credentials`` its key and certificate
+``record``        what it must remember, ``memory`` how that survives a power cut
+``vendor``        the four calls it makes, ``answers`` how bytes are read
+``transport``     HTTPS, ``clocks`` clocks; ``surroundings`` is all that is handed in
+``appliance``     all of it together
+
+The stage for demonstrations: ``workshop`` (a PBX in a folder), ``stage``,
+``narration``, ``rehearsal`` (some eventful days), ``cli``.
+"""
