@@ -79,6 +79,7 @@ def tell_what_next() -> None:
         f"{CALLHOME} doctor",
     ):
         print(f"    {line}")
+    print("(The PBX lived days in seconds, so it will say that its clock is off.)")
     print(f"\nIn a browser (it will not know the local CA {CA}):")
     print(f"    {URL}/docs\n    {URL}/problems/", flush=True)
 
