@@ -32,6 +32,8 @@ READY_WITHIN_SECONDS = 30
 
 def main() -> int:
     """Set up, serve, let a PBX live, and go on serving until interrupted."""
+    # A TERM ends this as Ctrl-C does, so that no service is left behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     say("Making what is missing: keys, certificates, database.")
     run("init")
     say("Making twelve PBXs known, as the factory would.")
