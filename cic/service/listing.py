@@ -65,7 +65,28 @@ def devices(  # noqa: PLR0913 -- the filters of the protocol's list
             cursor=cursor,
             now=now,
         )
-    wanted = sought(q)
+    return _found(
+        sought(q),
+        state=state,
+        device_type=device_type,
+        clone_suspected=clone_suspected,
+        limit=limit,
+        cursor=cursor,
+        now=now,
+    )
+
+
+def _found(  # noqa: PLR0913 -- the filters of the protocol's list
+    wanted: str,
+    *,
+    state: Verdict | None,
+    device_type: str | None,
+    clone_suspected: bool | None,
+    limit: int,
+    cursor: str | None,
+    now: datetime,
+) -> Page[Overview]:
+    """List PBXs whatever their silence; ``wanted`` is what a search looks for."""
     # As large as any number that a cursor may hold, though the rank is not.
     likeliness = type_coerce(rank(wanted), BigInteger)
     order = Order("found", {likeliness: int, Device.serial_number: str})
