@@ -6,12 +6,16 @@ import os
 from flask import Flask
 
 import cic.feature
+import voucher.feature
 from fleet.app import assemble
 from fleet.cli import command_line
 from fleet.feature import Feature
 from fleet.settings import Settings
 
-FEATURES: tuple[Feature, ...] = (cic.feature.FEATURE,)
+FEATURES: tuple[Feature, ...] = (
+    cic.feature.FEATURE,
+    voucher.feature.FEATURE,
+)
 
 
 def create_app(settings: Settings | None = None) -> Flask:

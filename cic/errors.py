@@ -31,20 +31,6 @@ class HoldConflict(Conflict):
     reason = "This PBX was replaced by another one, for good. That cannot be undone."
 
 
-class CannotReplace(Conflict):
-    """The PBX that should take over cannot."""
-
-    code = "replacement-impossible"
-    reason = "The other PBX cannot take over: it is the same, blocked or replaced."
-
-
-class UnknownDevice(NotFound):
-    """No PBX with this serial number is registered."""
-
-    code = "unknown-device"
-    reason = "No PBX with this serial number is registered."
-
-
 class UnknownAmnesty(NotFound):
     """There is no amnesty with this number."""
 

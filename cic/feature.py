@@ -8,11 +8,9 @@ from flask import Flask
 import cic.routes
 import cic.staff_routes
 from cic.cli import cic as command
-from cic.models import Activation
 from cic.service import checks, policies
-from cic.service.initialisation import RELEASE_MASTER
 from cic.service.standings import standing_of
-from fleet.feature import Feature, KeyUse
+from fleet.feature import Feature
 from fleet.identity import guard
 
 
@@ -28,6 +26,5 @@ FEATURE = Feature(
     blueprints=(cic.routes.blueprint, cic.staff_routes.blueprint),
     commands=(command,),
     problems=Path(__file__).with_name("problems.toml"),
-    key_uses=(KeyUse(RELEASE_MASTER, Activation.release_key_version),),
     prepare=prepare,
 )

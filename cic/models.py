@@ -35,9 +35,6 @@ class Activation(Base):
     grace_days: Mapped[int] = mapped_column(default=0)
     generation: Mapped[int] = mapped_column(default=0)
     initialised_at: Mapped[datetime | None] = mapped_column(default=None)
-    # The master key that this PBX's release-code key was derived from: it keeps
-    # the one it was given first, or the codes of its owner would be void.
-    release_key_version: Mapped[int] = mapped_column(default=0)
     silent_since: Mapped[datetime | None] = mapped_column(default=None)
     reinitialisation_opened_at: Mapped[datetime | None] = mapped_column(default=None)
     last_success_at: Mapped[datetime | None] = mapped_column(default=None)

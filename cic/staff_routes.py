@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from flask import Blueprint
 
-from cic.errors import CannotReplace, HoldConflict, UnknownAmnesty, UnknownDevice
+from cic.errors import HoldConflict, UnknownAmnesty
 from cic.schemas import (
     AmnestiesPage,
     AmnestyRequest,
@@ -27,7 +27,12 @@ from cic.service.amnesties import AmnestyFacts
 from cic.standing import Verdict
 from cic.views import detail_view, device_view
 from fleet.clock import utcnow
-from fleet.devices.errors import DeviceAlreadyRegistered, MacAddressTaken
+from fleet.devices.errors import (
+    CannotReplace,
+    DeviceAlreadyRegistered,
+    MacAddressTaken,
+    UnknownDevice,
+)
 from fleet.devices.registry import UNCHANGED, NewDevice, Unchanged
 from fleet.devices.serial_numbers import normalise_serial
 from fleet.errors import Invalid

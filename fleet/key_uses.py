@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from sqlalchemy import Engine, inspect, select
 
 from fleet.devices.models import Device
+from fleet.devices.release_keys import PURPOSE as RELEASE_MASTER
 from fleet.devices.secret import PURPOSE as DEVICE_SECRET
 from fleet.feature import Feature, KeyUse
 from fleet.keys.keyring import Keyring
@@ -20,6 +21,7 @@ from fleet.staff.tokens import PURPOSE as STAFF_TOKEN
 
 GROUND_USES = (
     KeyUse(DEVICE_SECRET, Device.secret_key_version),
+    KeyUse(RELEASE_MASTER, Device.release_key_version),
     KeyUse(STAFF_TOKEN, StaffToken.key_version),
 )
 

@@ -8,13 +8,13 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from cic.errors import UnknownDevice
 from cic.models import Activation, LifeEvent
 from cic.service.initialisation import reinitialisations_left
 from cic.service.standings import Overview, overview, policy_in
 from cic.standing import Reason
 from fleet.clock import rfc3339
 from fleet.database import reading
+from fleet.devices.errors import UnknownDevice
 from fleet.devices.models import Device
 from fleet.identity.models import DeviceCertificate
 

@@ -10,18 +10,20 @@ from datetime import date, datetime, timedelta
 
 from sqlalchemy.orm import Session
 
-from cic.errors import CannotReplace, HoldConflict
+from cic.errors import HoldConflict
 from cic.models import Activation
 from cic.service.initialisation import (
     MOST_REINITIALISATIONS,
     reinitialisations_left,
 )
-from cic.service.standings import activation_of, locked, note_event
+from cic.service.standings import activation_of, note_event
 from cic.standing import Hold
 from fleet.database import transaction
-from fleet.devices import registry
+from fleet.devices import registry, succession
+from fleet.devices.errors import CannotReplace
 from fleet.devices.models import Device
-from fleet.devices.registry import UNCHANGED, Unchanged
+from fleet.devices.registry import UNCHANGED, Unchanged, locked
+from fleet.devices.succession import Succession
 from fleet.staff import audit
 from fleet.staff.roles import StaffMember
 
@@ -162,6 +164,11 @@ def replace(
         activation.replaced_by_id = heir.id
         note_event(session, activation.device_id, "replaced", now=now, detail=reason)
         note_event(session, heir.id, "took-over", now=now, detail=reason)
+        old = session.get_one(Device, activation.device_id)
+        succession.succeed(
+            session,
+            Succession(old=old, heir=heir, reason=reason, by=by, now=now),
+        )
         return True
 
     _decide(

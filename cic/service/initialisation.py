@@ -19,28 +19,25 @@ from cic.service.checks import Checked
 from cic.service.standings import (
     activation_of,
     judge,
-    locked,
     note_event,
     policy_in,
 )
 from cic.standing import Standing, Verdict
 from fleet.database import transaction
-from fleet.devices import registry
+from fleet.devices import registry, release_keys
 from fleet.devices.models import Device
+from fleet.devices.registry import locked
 from fleet.ground import ground
 from fleet.identity.csr import CsrFacts
 from fleet.identity.guard import DeviceNotPermitted, DeviceNotRecognised, is_in_force
 from fleet.identity.models import DeviceCertificate
 from fleet.identity.store import issue, pem_chain, revoke_all
-from fleet.keys.keyring import device_release_key
 from fleet.web import throttle
 from fleet.web.throttle import DEVICE_SECRET
 
 # How often a PBX may re-initialise by itself, and in what time; staff open more.
 MOST_REINITIALISATIONS = 3
 WITHIN = timedelta(days=30)
-
-RELEASE_MASTER = "release-master"
 
 
 @dataclass(frozen=True)
@@ -96,7 +93,7 @@ def initialise(
         activation.silent_since = activation.last_success_at = now
         return Initialised(
             certificate_chain=pem_chain(certificate),
-            release_key=_release_key(activation, serial_number),
+            release_key=release_keys.release_key_of(device),
             checked=_checked(session, activation, now=now),
         )
 
@@ -172,14 +169,6 @@ def reinitialisations_left(
         )
     ).scalar_one()
     return max(0, MOST_REINITIALISATIONS - lately)
-
-
-def _release_key(activation: Activation, serial_number: str) -> bytes:
-    keyring = ground().keyring
-    if not activation.release_key_version:
-        activation.release_key_version = keyring.current(RELEASE_MASTER).version
-    master = keyring.get(RELEASE_MASTER, activation.release_key_version)
-    return device_release_key(master, serial_number)
 
 
 def _checked(session: Session, activation: Activation, *, now: datetime) -> Checked:

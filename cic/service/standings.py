@@ -7,7 +7,6 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from cic.errors import UnknownDevice
 from cic.models import Activation, LifeEvent
 from cic.service.policies import policies, read_policy
 from cic.standing import Hold, Policy, Standing, standing
@@ -23,23 +22,6 @@ class Overview:
     device: Device
     activation: Activation
     standing: Standing
-
-
-def locked(session: Session, serial_number: str) -> Device:
-    """Return the registry's row of a PBX, locked; raise ``UnknownDevice``.
-
-    Whoever changes anything about one PBX takes this lock first. It lets others
-    refer to the row: a check that notes an event already holds the activation
-    that we wait for next, so it must not wait for us.
-    """
-    device = session.scalars(
-        select(Device)
-        .where(Device.serial_number == serial_number)
-        .with_for_update(key_share=True)
-    ).one_or_none()
-    if device is None:
-        raise UnknownDevice
-    return device
 
 
 def activation_of(session: Session, device: Device) -> Activation:

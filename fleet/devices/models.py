@@ -31,6 +31,10 @@ class Device(Base):
     registered_at: Mapped[datetime]
     customer: Mapped[str] = mapped_column(String(200), default="")
     notes: Mapped[str] = mapped_column(Text, default="")
+    # The master key that this PBX's release-code key is derived from; 0 before the
+    # first use. It keeps the one it was given first, or the codes of its owner
+    # would be void.
+    release_key_version: Mapped[int] = mapped_column(default=0)
     # What a support agent may type a part of: serial number, MAC address without
     # colons, customer and notes, folded (``fleet.devices.search``).
     search_text: Mapped[str] = mapped_column(Text, default="")

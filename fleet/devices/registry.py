@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The registered PBXs: take in, find, search, change.
 
-What a service of another room gets is ``DeviceFacts``, never a row. Nothing here
+What a service of another room gets is ``DeviceFacts``, and a row only to lock it
+(``locked``). Nothing here
 writes the audit log: the use case that calls knows who acts and why, and may
 change more than this in the same transaction.
 """
@@ -15,7 +16,11 @@ from sqlalchemy.orm import Session
 
 from fleet.database import reading, transaction
 from fleet.devices import secret as device_secret
-from fleet.devices.errors import DeviceAlreadyRegistered, MacAddressTaken
+from fleet.devices.errors import (
+    DeviceAlreadyRegistered,
+    MacAddressTaken,
+    UnknownDevice,
+)
 from fleet.devices.models import Device
 from fleet.devices.search import matching, rank, searchable, sought
 from fleet.devices.serial_numbers import normalise_mac, normalise_serial
@@ -175,6 +180,23 @@ def change(
         )
         session.flush()
         return before, _facts(row)
+
+
+def locked(session: Session, serial_number: str) -> Device:
+    """Return the registry's row of a PBX, locked; raise ``UnknownDevice``.
+
+    Whoever changes anything about one PBX takes this lock first. It lets others
+    refer to the row: a check that notes an event already holds the activation
+    that we wait for next, so it must not wait for us.
+    """
+    device = session.scalars(
+        select(Device)
+        .where(Device.serial_number == serial_number)
+        .with_for_update(key_share=True)
+    ).one_or_none()
+    if device is None:
+        raise UnknownDevice
+    return device
 
 
 def secret_is_right(

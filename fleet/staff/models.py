@@ -23,6 +23,8 @@ class StaffToken(Base):
     expires_at: Mapped[datetime]
     revoked_at: Mapped[datetime | None] = mapped_column(default=None)
     last_used_at: Mapped[datetime | None] = mapped_column(default=None)
+    # Whose batches a dealer's token shows; empty for everybody else's.
+    dealer: Mapped[str] = mapped_column(String(120), default="")
 
 
 class AuditEntry(Base):

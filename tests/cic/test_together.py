@@ -22,8 +22,9 @@ from werkzeug.test import TestResponse
 
 from cic.models import Activation
 from cic.service import holds, initialisation
-from cic.service.standings import activation_of, locked
+from cic.service.standings import activation_of
 from fleet.database import db, reading, transaction
+from fleet.devices.registry import locked
 from fleet.errors import Refusal
 from fleet.identity.csr import read_csr
 from fleet.identity.models import DeviceCertificate

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the Voucher Center plugs into the house."""
+
+from pathlib import Path
+
+from flask import Flask
+
+import voucher.page_routes
+import voucher.routes
+import voucher.staff_routes.batches
+import voucher.staff_routes.devices
+import voucher.staff_routes.products
+import voucher.staff_routes.vouchers
+from fleet.feature import Feature, KeyUse
+from voucher.cli import voucher as command
+from voucher.models import Voucher
+
+# What voucher codes are digested under (``fleet.keys.keyring``).
+CODE_KEY = "voucher-code"
+
+
+def prepare(app: Flask) -> None:
+    """Let the application redeem, and take part in replacements."""
+
+
+FEATURE = Feature(
+    name="voucher",
+    blueprints=(
+        voucher.routes.blueprint,
+        voucher.page_routes.blueprint,
+        voucher.staff_routes.products.blueprint,
+        voucher.staff_routes.batches.blueprint,
+        voucher.staff_routes.vouchers.blueprint,
+        voucher.staff_routes.devices.blueprint,
+    ),
+    commands=(command,),
+    problems=Path(__file__).with_name("problems.toml"),
+    key_uses=(KeyUse(CODE_KEY, Voucher.key_version),),
+    prepare=prepare,
+)
