@@ -82,4 +82,5 @@ def _warn_at(standing: Standing, lock_at: datetime | None, now: datetime) -> lis
     if not standing.is_success or lock_at is None:
         return []
     first = now + CHECK_EVERY  # a PBX that checks daily is never warned
-    return [rfc3339(lock_at - each) for each in WARNINGS if lock_at - each > first]
+    warnings = (lock_at - each for each in WARNINGS)
+    return [rfc3339(each) for each in warnings if each > first]

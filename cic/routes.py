@@ -30,6 +30,7 @@ from fleet.identity.guard import (
     current_certificate,
 )
 from fleet.keys.errors import CannotSign
+from fleet.keys.signing import Signer
 from fleet.server.pulse import ClockNotTrusted, timekeeper
 from fleet.web.access_log import access, note
 from fleet.web.addresses import client_address
@@ -67,7 +68,7 @@ def initialise(
     re-initialisation, which lifts a lockout and revokes the certificate before.
     """
     now = timekeeper().now()
-    ground().signing.signer(lease.PURPOSE, now)  # what cannot be signed is not begun
+    signer = ground().signing.signer(lease.PURPOSE, now)  # or nothing is begun
     try:
         request = read_csr(csr.encode())
     except CsrFault as fault:
@@ -85,7 +86,7 @@ def initialise(
         "certificate_chain": done.certificate_chain,
         "release_key": urlsafe_b64encode(done.release_key).rstrip(b"=").decode(),
         "keyset": ground().signing.key_set().token,
-        "lease": _signed(done.checked, serial_number, nonce=nonce, now=now),
+        "lease": _signed(signer, done.checked, serial_number, nonce=nonce, now=now),
     }
 
 
@@ -113,7 +114,7 @@ def check(  # noqa: PLR0913 -- the request of the protocol, field by field
     certificate = current_certificate()
     if serial_number != certificate.serial_number:
         raise SerialMismatch
-    ground().signing.signer(lease.PURPOSE, now)
+    signer = ground().signing.signer(lease.PURPOSE, now)  # or nothing is recorded
     checked = checks().check(
         Ask(
             fingerprint=certificate.fingerprint,
@@ -134,14 +135,14 @@ def check(  # noqa: PLR0913 -- the request of the protocol, field by field
         )
     )
     return {
-        "lease": _signed(checked, serial_number, nonce=nonce, now=now),
+        "lease": _signed(signer, checked, serial_number, nonce=nonce, now=now),
         "continuation": checked.continuation,
     }
 
 
-def _signed(checked: Checked, serial_number: str, *, nonce: str, now: datetime) -> str:
-    """Sign a lease; raise ``CannotSign`` rather than answer without."""
-    signer = ground().signing.signer(lease.PURPOSE, now)
+def _signed(
+    signer: Signer, checked: Checked, serial_number: str, *, nonce: str, now: datetime
+) -> str:
     claims = lease.claims(
         checked.standing,
         serial_number=serial_number,

@@ -18,9 +18,9 @@ def utcnow() -> datetime:
 
 def rfc3339(instant: datetime) -> str:
     """Spell ``instant`` for the wire, to the second: ``2026-11-22T16:40:00Z``."""
-    utc = instant.astimezone(UTC)
-    # Five times as fast as strftime, and a lease holds eight of these.
-    return utc.replace(microsecond=0, tzinfo=None).isoformat() + "Z"
+    # Cut rather than formatted: five times as fast as strftime, and a lease holds
+    # eight of these.
+    return instant.astimezone(UTC).isoformat()[:19] + "Z"
 
 
 def parse_rfc3339(text: str) -> datetime:
