@@ -7,17 +7,23 @@ finds nobody at work leads: it takes all that are waiting, does their work in on
 transaction, commits, and only then is any of them answered. Those who come
 meanwhile wait, and one of them leads next. There is no thread to start, to stop
 or to lose, and one request alone pays nothing for it.
+
+Where many requests take turns on one thread, each lets the others ask before it
+goes on (`others_first`), so that the first to go on leads them all.
 """
 
+import os
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
+from contextvars import ContextVar
+from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from fleet.database import writing
+from fleet.database import WRITES
 
 Ask = TypeVar("Ask")
 Reply = TypeVar("Reply")
@@ -25,15 +31,28 @@ Reply = TypeVar("Reply")
 # More in one transaction would make the first of them wait without gain.
 MOST_TOGETHER = 256
 
+others_first: ContextVar[Callable[[], object] | None] = ContextVar(
+    "others_first", default=None
+)
+"""Called by a request once it has asked; returns when the others have asked, too.
+
+Set by whoever lets requests take turns; where it is not set, nobody is waited for.
+"""
+
 
 class _Seat(Generic[Ask, Reply]):
-    """One waiting request: what it asks, and how it is woken."""
+    """One waiting request: what it asks, and how it is woken.
 
-    __slots__ = ("ask", "bell", "outcome")
+    The bell is rung with the outcome, or to lead; to lead only where its owner
+    ``listens``, since one that lets others go first may be long in coming.
+    """
+
+    __slots__ = ("ask", "bell", "listens", "outcome")
 
     def __init__(self, ask: Ask) -> None:
         self.ask = ask
         self.outcome: Reply | Exception | None = None
+        self.listens = False
         self.bell = threading.Lock()
         self.bell.acquire()
 
@@ -43,7 +62,8 @@ class GroupCommit(Generic[Ask, Reply]):
 
     ``work`` is handed a connection inside a transaction and the asks in order
     of arrival; it returns one reply for each. A reply that is an exception is
-    raised to its asker alone.
+    raised to its asker alone. It is called again with the same asks where its
+    first transaction came to nothing.
     """
 
     def __init__(
@@ -52,8 +72,12 @@ class GroupCommit(Generic[Ask, Reply]):
         work: Callable[[Connection, Sequence[Ask]], Sequence[Reply | Exception]],
     ) -> None:
         """Work on ``engine``, which is connected to when the first ask comes."""
-        self._engine = engine
+        self._line = _Line(engine)
         self._work = work
+        self._begin()
+        _all_groups.add(self)
+
+    def _begin(self) -> None:
         self._guard = threading.Lock()
         self._waiting: deque[_Seat[Ask, Reply]] = deque()
         self._led = False
@@ -67,18 +91,25 @@ class GroupCommit(Generic[Ask, Reply]):
         seat: _Seat[Ask, Reply] = _Seat(ask)
         with self._guard:
             self._waiting.append(seat)
-            leads = not self._led
+        let_others_ask = others_first.get()
+        if let_others_ask is not None:
+            let_others_ask()
+        while seat.outcome is None:
+            if not self._may_lead(seat):
+                seat.bell.acquire()
+            if seat.outcome is None:
+                self._lead()
+        if isinstance(seat.outcome, Exception):
+            raise seat.outcome
+        return seat.outcome
+
+    def _may_lead(self, seat: _Seat[Ask, Reply]) -> bool:
+        with self._guard:
+            seat.listens = True
+            if self._led or seat.outcome is not None:
+                return False
             self._led = True
-        if not leads:
-            seat.bell.acquire()
-        if seat.outcome is None:
-            self._lead()
-        outcome = seat.outcome
-        if isinstance(outcome, Exception):
-            raise outcome
-        if outcome is None:
-            raise RuntimeError("a batch was led without the seat of its leader")
-        return outcome
+            return True
 
     def _lead(self) -> None:
         with self._guard:
@@ -88,17 +119,18 @@ class GroupCommit(Generic[Ask, Reply]):
             self._serve(batch)
         finally:
             with self._guard:
-                successor = self._waiting[0] if self._waiting else None
+                successor = next((each for each in self._waiting if each.listens), None)
                 self._led = successor is not None
             if successor is not None:
                 successor.bell.release()
-            for seat in batch[1:]:  # the first is the leader's own
+            for seat in batch:
                 seat.bell.release()
 
     def _serve(self, batch: list[_Seat[Ask, Reply]]) -> None:
         """Give each seat an outcome, whatever happens."""
+        asks = [seat.ask for seat in batch]
         try:
-            outcomes = self._commit([seat.ask for seat in batch])
+            outcomes = self._line.commit(lambda line: self._work(line, asks))
         except DBAPIError as fault:
             # One ask that the database refuses: each alone, so that none suffers
             # for another. A database that is away or stuck is so for all of them,
@@ -116,6 +148,77 @@ class GroupCommit(Generic[Ask, Reply]):
         for seat, outcome in zip(batch, outcomes, strict=True):
             seat.outcome = outcome
 
-    def _commit(self, asks: Sequence[Ask]) -> Sequence[Reply | Exception]:
-        with writing(self._engine) as connection:
-            return self._work(connection, asks)
+
+Done = TypeVar("Done")
+
+
+class _Line:
+    """A connection that is kept from one transaction to the next.
+
+    Only a fetched one is sure to be alive; to fetch one, make sure of it, and give
+    it back costs more than a small batch. So here a line that turns out to have
+    been cut while nobody used it is replaced, and the work is done once more.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._kept: Connection | None = None
+        self._guard = threading.Lock()
+        event.listen(engine, "engine_disposed", self._hang_up)
+
+    def commit(self, work: Callable[[Connection], Done]) -> Done:
+        """Commit what ``work`` does, and return what it returns; one at a time."""
+        kept = self._take()
+        line = kept or self._engine.connect().execution_options(**WRITES)
+        try:
+            try:
+                done = _begun(line, work)
+            except DBAPIError as fault:
+                if kept is None or not fault.connection_invalidated:
+                    raise
+                line.rollback()
+                done = _begun(line, work)
+            line.commit()
+        except BaseException:
+            line.close()
+            raise
+        self._kept = line
+        return done
+
+    def begin_anew(self) -> None:
+        """Leave the line to the process that this one was forked from."""
+        self._guard = threading.Lock()
+        kept = self._take()
+        if kept is not None:
+            _not_ours.append(kept)
+
+    def _take(self) -> Connection | None:
+        with self._guard:
+            kept, self._kept = self._kept, None
+            return kept
+
+    def _hang_up(self, _engine: Engine) -> None:
+        kept = self._take()
+        if kept is not None:
+            kept.detach()  # the pool that it is from has been given up as well
+            kept.close()
+
+
+def _begun(line: Connection, work: Callable[[Connection], Done]) -> Done:
+    line.begin()
+    return work(line)
+
+
+# A process that is forked inherits the locks as they are, perhaps held, and a line
+# on which its parent speaks. Were that closed here, it would be closed there.
+_all_groups: "weakref.WeakSet[GroupCommit[Any, Any]]" = weakref.WeakSet()
+_not_ours: list[Connection] = []
+
+
+def _begin_anew() -> None:
+    for each in _all_groups:
+        each._begin()  # noqa: SLF001 -- the class's own module
+        each._line.begin_anew()  # noqa: SLF001 -- the class's own module
+
+
+os.register_at_fork(after_in_child=_begin_anew)

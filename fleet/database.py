@@ -9,7 +9,7 @@ typed.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -28,7 +28,8 @@ from sqlalchemy import (
     event,
 )
 from sqlalchemy.engine import Connection
-from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.engine.interfaces import DBAPIConnection, DBAPICursor
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, MappedAsDataclass, Session
 
 from fleet.settings import Settings
@@ -181,7 +182,41 @@ def _begin(connection: Connection) -> None:
     # The driver's own transactions are off (isolation_level None): it would
     # begin a read and upgrade it later.
     writes = connection.get_execution_options().get("callhome_writes")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    driver_sql(connection, "BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def driver_sql(
+    connection: Connection,
+    statement: str,
+    parameters: Sequence[Any] = (),
+    *,
+    many: bool = False,
+) -> DBAPICursor:
+    """Execute by the driver alone; raise what SQLAlchemy would.
+
+    For what is done all the time: ``exec_driver_sql`` describes the columns of each
+    result anew, which takes longer than a small statement. ``many`` is for several
+    rows of parameters.
+    """
+    line = connection.connection
+    cursor = line.cursor()
+    try:
+        (cursor.executemany if many else cursor.execute)(statement, parameters)
+    except Exception as fault:
+        dialect = connection.dialect
+        lost = dialect.is_disconnect(fault, line, cursor)  # type: ignore[arg-type] # any fault is looked at
+        if lost:
+            connection.invalidate(fault)
+        raise DBAPIError.instance(
+            statement,
+            None,
+            fault,
+            dialect.loaded_dbapi.Error,
+            hide_parameters=True,
+            connection_invalidated=lost,
+            dialect=dialect,
+        ) from fault
+    return cursor
 
 
 @contextmanager

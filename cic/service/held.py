@@ -4,8 +4,8 @@
 The one place that goes past SQLAlchemy's statements, and measured to be worth it:
 for a batch of sixteen they took three times as long as what the database and
 the driver do. So a batch is two statements here, found and recorded, whose texts
-are made once for each database. Still inside SQLAlchemy's connection: the
-transaction, the pool and the errors are the same as everywhere.
+are made once for each database, and the driver executes them. Still inside
+SQLAlchemy's connection: the transaction and the errors are the same as everywhere.
 
 SQLite is handed rows, which its driver writes in C. PostgreSQL is handed one
 JSON text with all of them, which spares a message for each.
@@ -14,10 +14,12 @@ JSON text with all of them, which spares a message for each.
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import Connection
 
+from fleet.database import driver_sql
 from fleet.web.access_log import Access
 
 
@@ -122,8 +124,7 @@ class _SqliteShelf:
         # In sizes of powers of two, so that there are few texts to be prepared.
         size = 1 << (len(fingerprints) - 1).bit_length()
         shown = (*fingerprints, *[fingerprints[0]] * (size - len(fingerprints)))
-        statement = _FIND.format(among=f"IN ({', '.join('?' * size)})")
-        rows = connection.exec_driver_sql(statement, shown).all()
+        rows = driver_sql(connection, _find_among(size), shown).fetchall()
         return _found([self._read(row) for row in rows])
 
     def record(
@@ -132,11 +133,14 @@ class _SqliteShelf:
         memories: Mapping[int, Memory],
         accesses: Sequence[Access],
     ) -> None:
-        connection.exec_driver_sql(
+        driver_sql(
+            connection,
             self._update,
             [(*_spelled(memory), device_id) for device_id, memory in memories.items()],
+            many=True,
         )
-        connection.exec_driver_sql(
+        driver_sql(
+            connection,
             self._insert,
             [
                 (
@@ -148,6 +152,7 @@ class _SqliteShelf:
                 )
                 for each in accesses
             ],
+            many=True,
         )
 
     @staticmethod
@@ -187,7 +192,7 @@ class _PostgresShelf:
 
     def find(self, connection: Connection, fingerprints: Sequence[bytes]) -> Found:
         shown = (list(fingerprints),)
-        return _found(connection.exec_driver_sql(self._find, shown).all())
+        return _found(driver_sql(connection, self._find, shown).fetchall())
 
     def record(
         self,
@@ -200,7 +205,12 @@ class _PostgresShelf:
             for device_id, memory in memories.items()
         ]
         seen = [{name: getattr(each, name) for name in _ACCESS} for each in accesses]
-        connection.exec_driver_sql(self._record, (_encode(changed), _encode(seen)))
+        driver_sql(connection, self._record, (_encode(changed), _encode(seen)))
+
+
+@cache
+def _find_among(size: int) -> str:
+    return _FIND.format(among=f"IN ({', '.join('?' * size)})")
 
 
 def _found(rows: Sequence[Row]) -> Found:
