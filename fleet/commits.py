@@ -130,7 +130,7 @@ class GroupCommit(Generic[Ask, Reply]):
         """Give each seat an outcome, whatever happens."""
         asks = [seat.ask for seat in batch]
         try:
-            outcomes = self._line.commit(lambda line: self._work(line, asks))
+            outcomes = self._line.transact(lambda line: self._work(line, asks))
         except DBAPIError as fault:
             # One ask that the database refuses: each alone, so that none suffers
             # for another. A database that is away or stuck is so for all of them,
@@ -166,19 +166,21 @@ class _Line:
         self._guard = threading.Lock()
         event.listen(engine, "engine_disposed", self._hang_up)
 
-    def commit(self, work: Callable[[Connection], Done]) -> Done:
+    def transact(self, work: Callable[[Connection], Done]) -> Done:
         """Commit what ``work`` does, and return what it returns; one at a time."""
         kept = self._take()
         line = kept or self._engine.connect().execution_options(**WRITES)
+        worked = False
         try:
             try:
-                done = _begun(line, work)
+                with line.begin():
+                    done = work(line)
+                    worked = True
             except DBAPIError as fault:
-                if kept is None or not fault.connection_invalidated:
+                if worked or kept is None or not fault.connection_invalidated:
                     raise
-                line.rollback()
-                done = _begun(line, work)
-            line.commit()
+                with line.begin():
+                    done = work(line)
         except BaseException:
             line.close()
             raise
@@ -202,11 +204,6 @@ class _Line:
         if kept is not None:
             kept.detach()  # the pool that it is from has been given up as well
             kept.close()
-
-
-def _begun(line: Connection, work: Callable[[Connection], Done]) -> Done:
-    line.begin()
-    return work(line)
 
 
 # A process that is forked inherits the locks as they are, perhaps held, and a line

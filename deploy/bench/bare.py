@@ -3,7 +3,8 @@
 
 The same worker class, threads, TLS files and keep-alive as ``callhome serve``;
 the route does nothing and answers ``{}``. That is what the server and Flask cost
-by themselves, and no application on them can be faster.
+by themselves. It shares no commit, so it is served by the pool of threads, and not
+in rounds as the checks are (`fleet.server.rounds`).
 """
 
 import os

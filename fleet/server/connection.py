@@ -50,6 +50,7 @@ class Connection:
         "deadline",
         "descriptor",
         "inbox",
+        "joint",
         "keep",
         "lane",
         "lost",
@@ -78,6 +79,7 @@ class Connection:
         self.deadline = math.inf
         self.stage = Stage.HEAD
         self.lane = Lane.OTHER
+        self.joint = False
         self.inbox = bytearray()
         self.outbox: deque[memoryview] = deque()
         self.outlined: Outline | None = None

@@ -2,7 +2,7 @@
 """Where whole requests are queued or refused: two pools, each with its judge."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from fleet.server import answers
@@ -33,15 +33,23 @@ class Desks:
         options: ServerOptions,
         *,
         fast_threads: int,
-        work: Callable[[Connection], None],
+        serve: Callable[[Connection], None],
+        give_back: Callable[[Sequence[Connection]], None],
     ) -> None:
-        """Start the threads; ``work`` answers one request, and never raises."""
+        """Start the threads; ``serve`` answers one request, and never raises."""
         self._fast = Desk(
-            pool=Pool(name="fast", threads=fast_threads, work=work),
+            pool=Pool(
+                name="fast", threads=fast_threads, serve=serve, give_back=give_back
+            ),
             admission=fast_admission(options),
         )
         self._bulk = Desk(
-            pool=Pool(name="bulk", threads=options.bulk_threads, work=work),
+            pool=Pool(
+                name="bulk",
+                threads=options.bulk_threads,
+                serve=serve,
+                give_back=give_back,
+            ),
             admission=bulk_admission(options),
         )
         self._by_lane = {
@@ -59,6 +67,10 @@ class Desks:
     def queue(self, connection: Connection) -> None:
         """Hand a connection to the threads."""
         self._by_lane[connection.lane].pool.put(connection)
+
+    def call_round(self) -> None:
+        """Let those be served together who were queued for that."""
+        self._fast.pool.call_round()
 
     def refusal(self, connection: Connection, *, now: float) -> bytes:
         """Take the whole request out of the inbox, and return the 503 for it.

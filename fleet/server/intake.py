@@ -108,9 +108,16 @@ class Intake:
         outlined = outline(bytes(inbox), head_end=found + 4)
         connection.outlined = outlined
         connection.lane = self._lane(outlined.target, whole=outlined.end is not None)
+        connection.joint = connection.lane is Lane.CHECK and self._is_joint(
+            outlined.target
+        )
         connection.stage = Stage.BODY
         connection.deadline = now + self._options.body_seconds
         return True
+
+    def _is_joint(self, target: bytes) -> bool:
+        paths = self._options.joint_paths
+        return paths is not None and paths.fullmatch(target) is not None
 
     def _lane(self, target: bytes, *, whole: bool) -> Lane:
         if not whole or self._options.bulk_paths.match(target):

@@ -16,6 +16,9 @@ MAX_HEAD = 32 * 1024
 MAX_SMALL_BODY = 64 * 1024
 """Bytes of a body that is collected before a thread is troubled with it."""
 
+LICENCE_CHECK = re.compile(rb"/cic/v1/check")
+"""What `fleet.server.serve` names as joint."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ServerOptions:
@@ -24,6 +27,9 @@ class ServerOptions:
     Paths are matched from their start, as bytes, against the request target as
     it came, before any decoding: a client that spells a path in another way
     waits in another queue, and gains nothing by it.
+
+    ``joint_paths`` are those of the checks that share commits, to their end; they
+    are served in rounds (`fleet.server.rounds`). None: there are no such.
     """
 
     bulk_threads: int = 8
@@ -32,6 +38,7 @@ class ServerOptions:
         rb"/(?:backup/|updates/(?:v1/artifacts/|tuf/targets/|ddi/.*/artifacts/))"
     )
     check_paths: re.Pattern[bytes] = re.compile(rb"/cic/")
+    joint_paths: re.Pattern[bytes] | None = None
     check_wait_seconds: float = 2.0
     other_wait_seconds: float = 1.0
     handshake_seconds: float = 10.0

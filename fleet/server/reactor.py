@@ -72,7 +72,7 @@ class Reactor:
             longest = min(longest, SWEEP_EVERY)
         ready = list(self._poller.wait(longest))
         now = time.monotonic()
-        for connection in self.returns.take_all():
+        for connection in self.returns.take_all(now=now):
             self._guarded(self._flush, connection, now)
         for descriptor in ready:
             known = self.connections.get(descriptor)
@@ -82,6 +82,7 @@ class Reactor:
                 os.read(descriptor, 4096)  # gunicorn's handlers have run already
             else:
                 self._door.answer(descriptor, now=now)
+        self._desks.call_round()
         self._desks.measure(now=now)
         if now - self._swept_at >= SWEEP_EVERY:
             self._sweep(now)

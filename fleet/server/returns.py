@@ -3,7 +3,7 @@
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from fleet.server.connection import Connection, Stage
@@ -24,23 +24,34 @@ class Returns:
         self._queue: deque[Connection] = deque()
         self.stopping = False
 
-    def take_back(self, connection: Connection) -> None:
-        """Take over from the thread that has answered, and that calls this."""
-        if not self._rests(connection):
-            self._queue.append(connection)
-            self._poller.ring()
+    def take_back(self, served: Sequence[Connection]) -> None:
+        """Take over from the thread that has answered, and that calls this.
+
+        Many at once are queued: armed here, the first of them would wake the
+        reactor, and it and this thread would take turns over the rest.
+        """
+        if len(served) == 1 and self._rests(served[0]):
+            self._arm(served[0], time.monotonic())
             return
+        self._queue.extend(served)
+        self._poller.ring()
+
+    def take_all(self, *, now: float) -> Iterator[Connection]:
+        """Yield those that the reactor has to look at, oldest first."""
+        while self._queue:
+            connection = self._queue.popleft()
+            if self._rests(connection):
+                self._arm(connection, now)
+            else:
+                yield connection
+
+    def _arm(self, connection: Connection, now: float) -> None:
         connection.outlined = None
-        connection.deadline = time.monotonic() + self._keepalive
+        connection.deadline = now + self._keepalive
         connection.stage = Stage.IDLE
         # Last, for the reactor may be at it the moment this is done.
         with suppress(OSError, ValueError):
             self._poller.await_input(connection.sock)
-
-    def take_all(self) -> Iterator[Connection]:
-        """Yield those that the reactor has to look at, oldest first."""
-        while self._queue:
-            yield self._queue.popleft()
 
     def _rests(self, connection: Connection) -> bool:
         return connection.keep and not (

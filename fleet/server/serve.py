@@ -19,7 +19,7 @@ from gunicorn.app.base import BaseApplication
 
 from fleet.server import pulse
 from fleet.server.metrics_folder import claim_folder
-from fleet.server.options import ServerOptions
+from fleet.server.options import LICENCE_CHECK, ServerOptions
 from fleet.server.worker import CallhomeWorker
 from fleet.settings import Settings
 from fleet.web import access_log, logs, metrics
@@ -67,7 +67,9 @@ def serve(settings: Settings, make_app: Callable[[Settings], Flask]) -> None:
     ``make_app`` is called in each web process. Raises ``TlsError`` and the like
     where what is configured cannot be served.
     """
-    CallhomeWorker.options = ServerOptions(bulk_threads=settings.bulk_threads)
+    CallhomeWorker.options = ServerOptions(
+        bulk_threads=settings.bulk_threads, joint_paths=LICENCE_CHECK
+    )
     _Service(settings, make_app).run()
 
 

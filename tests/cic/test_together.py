@@ -28,6 +28,7 @@ from fleet.devices.registry import locked
 from fleet.errors import Refusal
 from fleet.identity.csr import read_csr
 from fleet.identity.models import DeviceCertificate
+from fleet.server.rounds import Round
 from fleet.web import access_log
 from fleet.web.models import AccessRecord
 
@@ -106,6 +107,45 @@ def test_a_hundred_checks_of_one_pbx_at_once_are_right(
     with reading() as session:
         count = session.scalar(select(func.count()).select_from(AccessRecord))
     assert count == 1 + 1 + 100
+
+
+def test_checks_that_take_turns_on_one_thread_are_right_as_well(
+    house: Flask, pbx: TestPbx, held: Held
+) -> None:
+    """One PBX many times, a stranger, and a PBX that is refused, in one round."""
+    with at(DAY):
+        pbx.check()
+        current = pbx.continuation
+        other = TestPbx(house.test_client(), make_device(OTHER).serial_number)
+        assert other.initialise().status_code == 201
+        twins = [twin(house, pbx) for _ in range(20)]
+        liar = twin(house, pbx)
+        works = [
+            *(each.check for each in twins[:10]),
+            partial(liar.check, serial_number=OTHER),
+            other.check,
+            partial(liar.check, nonce="short"),
+            *(each.check for each in twins[10:]),
+        ]
+        answers: list[TestResponse] = []
+        held_round = Round(lambda work: answers.append(work()), list)  # type: ignore[arg-type, operator] # here a connection is a check
+        line = iter(works)
+        held_round.hold(lambda: next(line, None))  # type: ignore[arg-type, return-value]
+    # Who asks for no commit is answered at once, the others in order.
+    assert [each.status_code for each in answers] == [403, 400] + 21 * [200]
+    leases = [verified(each.get_json()["lease"]) for each in answers[2:]]
+    assert [each["sub"] for each in leases] == 10 * [SERIAL] + [OTHER] + 10 * [SERIAL]
+    assert len({each["jti"] for each in leases}) == len({*map(nonce, leases)}) == 21
+    assert len({each.headers["x-request-id"] for each in answers}) == 23
+    tokens = {
+        each.get_json()["continuation"]
+        for each, lease in zip(answers[2:], leases, strict=True)
+        if lease["sub"] == SERIAL
+    }
+    row = held()
+    assert tokens == {row.continuation}
+    assert row.previous_continuation == current
+    assert row.clone_suspected_at is None
 
 
 def nonce(lease: dict[str, object]) -> str:

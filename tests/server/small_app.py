@@ -13,6 +13,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 from flask import Flask, request
 from werkzeug.exceptions import HTTPException
 
+from fleet.commits import others_first
 from fleet.web import problems
 
 Route = Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]
@@ -44,6 +45,40 @@ def by_flask(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
 def slow(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
     time.sleep(float(environ["QUERY_STRING"]))
     return _answer(start, b"slept")
+
+
+_asked: list[str] = []
+
+
+def joint(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+    """Ask, let the others ask, and say how many had asked by then."""
+    name = environ["wsgi.input"].read().decode()
+    time.sleep(float(environ["QUERY_STRING"]))
+    let_others_ask = others_first.get()
+    assert let_others_ask is not None
+    _asked.append(name)
+    let_others_ask()
+    answer = {"said": name, "asked": len(_asked)}
+    _leave(name)
+    return _answer(start, json.dumps(answer).encode())
+
+
+_served: list[str] = []
+
+
+def _leave(name: str) -> None:
+    # Only when all of a round have gone on, so that each counts all.
+    _served.append(name)
+    if len(_served) == len(_asked):
+        _asked.clear()
+        _served.clear()
+
+
+def joint_boom(environ: WSGIEnvironment, _start: StartResponse) -> Iterable[bytes]:
+    let_others_ask = others_first.get()
+    assert let_others_ask is not None
+    let_others_ask()
+    raise RuntimeError(environ["QUERY_STRING"])
 
 
 def upload(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
@@ -111,6 +146,8 @@ def insist(environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
 ROUTES: dict[str, Route] = {
     "/cic/check": check,
     "/check": check,
+    "/cic/joint": joint,
+    "/cic/joint-boom": joint_boom,
     "/flask": by_flask,
     "/insist": insist,
     "/slow": slow,
