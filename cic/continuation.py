@@ -8,11 +8,10 @@ nobody, since a snapshot of an honest PBX looks the same.
 """
 
 import secrets
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Continuation:
+class Continuation(NamedTuple):
     """What is remembered of a PBX's tokens; ``nonce`` is that of the check which
     drew the current one.
     """  # noqa: D205 -- one sentence

@@ -28,6 +28,7 @@ from fleet.identity.guard import (
     SerialMismatch,
     certificate_holder,
     current_certificate,
+    verified_at,
 )
 from fleet.keys.errors import CannotSign
 from fleet.keys.signing import Signer
@@ -110,7 +111,7 @@ def check(  # noqa: PLR0913 -- the request of the protocol, field by field
     The verdict is that of the state before this check. Only a check that is
     answered ``active`` ends the silence.
     """
-    now = timekeeper().now()
+    now = verified_at()
     certificate = current_certificate()
     if serial_number != certificate.serial_number:
         raise SerialMismatch

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 # A PBX checks once in this time; only what is silent for longer uses its grace.
 CHECK_EVERY = timedelta(hours=24)
@@ -78,8 +79,7 @@ class Policy:
         return self.grace_by_type.get(device_type, self.default_grace)
 
 
-@dataclass(frozen=True)
-class Standing:
+class Standing(NamedTuple):
     """A verdict, why, and when it locks or locked (nothing where it cannot)."""
 
     verdict: Verdict

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Assembles an application out of features it is handed, knowing none."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import Any, TypeVar
 
-from flask import Flask
+from flask import Flask, Request, Response
+from flask.sessions import NullSession, SessionInterface, SessionMixin
 
 import fleet.identity.key_routes
 import fleet.identity.routes
@@ -27,6 +29,34 @@ from fleet.web.callers import callers_of
 ROOMS_WITH_PROBLEMS = ("devices",)
 
 
+class _NoSessions(SessionInterface):
+    """Keeps nothing of a client between two requests: no cookie is ever read."""
+
+    def open_session(self, app: Flask, request: Request) -> NullSession:  # noqa: ARG002 -- Flask's signature
+        """Return the one session there is, which refuses to keep anything."""
+        return _NO_SESSION
+
+    def save_session(
+        self, app: Flask, session: SessionMixin, response: Response
+    ) -> None:
+        """Do nothing: there is nothing to save."""
+
+
+_NO_SESSION = NullSession()
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Application(Flask):
+    """Flask without what no view here has use for, and each request would pay for."""
+
+    session_interface = _NoSessions()
+
+    def ensure_sync(self, func: F) -> F:
+        """Return ``func``: that it is no coroutine need not be asked each time."""
+        return func
+
+
 def assemble(settings: Settings, features: Sequence[Feature]) -> Flask:
     """Return an app that serves ``features``, each route of which names its callers.
 
@@ -34,7 +64,7 @@ def assemble(settings: Settings, features: Sequence[Feature]) -> Flask:
     """
     # The database library makes the instance folder, wherever that would be.
     instance = str(settings.data_dir.absolute())
-    app = Flask("callhome", static_folder=None, instance_path=instance)
+    app = _Application("callhome", static_folder=None, instance_path=instance)
     app.json.sort_keys = False  # type: ignore[attr-defined] # of the default provider
     app.json.compact = True  # type: ignore[attr-defined] # of the default provider
     database.register(app, settings)

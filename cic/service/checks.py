@@ -7,9 +7,8 @@ This is the one hot path of the service. What is decided, and how, is in
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import cast
+from typing import NamedTuple, cast
 
 from flask import Flask, current_app
 from sqlalchemy import Connection, insert
@@ -29,8 +28,7 @@ from fleet.web.access_log import Access
 MOST_SKEW = timedelta(days=365 * 60)  # in seconds, it fits 32 bits
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(NamedTuple):
     """One check: whose certificate, and what the PBX says of itself."""
 
     fingerprint: bytes
@@ -44,8 +42,7 @@ class Ask:
     now: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(NamedTuple):
     """What was decided, recorded and committed about one check."""
 
     standing: Standing

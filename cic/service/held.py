@@ -86,7 +86,6 @@ def shelf_for(dialect: str) -> Shelf:
     return _PostgresShelf() if dialect == "postgresql" else _SqliteShelf()
 
 
-_ACCESS = ("service", "accessed_at", "address", "device_type", "software_version")
 _CHANGED = ", ".join(Memory._fields)
 
 # In the order of the fields above; the version of the policy is in every row. The
@@ -116,8 +115,8 @@ class _SqliteShelf:
         " WHERE device_id = ?"
     )
     _insert = (
-        f"INSERT INTO access_record ({', '.join(_ACCESS)})"  # noqa: S608 -- names of columns only
-        f" VALUES ({', '.join('?' * len(_ACCESS))})"
+        f"INSERT INTO access_record ({', '.join(Access._fields)})"  # noqa: S608 -- names of columns only
+        f" VALUES ({', '.join('?' * len(Access._fields))})"
     )
 
     def find(self, connection: Connection, fingerprints: Sequence[bytes]) -> Found:
@@ -143,13 +142,7 @@ class _SqliteShelf:
             connection,
             self._insert,
             [
-                (
-                    each.service,
-                    _as_text(each.accessed_at),
-                    each.address,
-                    each.device_type,
-                    each.software_version,
-                )
+                (each.service, _as_text(each.accessed_at), *each[2:])
                 for each in accesses
             ],
             many=True,
@@ -184,7 +177,7 @@ class _PostgresShelf:
             previous_continuation text, continuation_nonce text)
           WHERE a.device_id = new.device_id
         )
-        INSERT INTO access_record ({", ".join(_ACCESS)})
+        INSERT INTO access_record ({", ".join(Access._fields)})
         SELECT * FROM json_to_recordset(%s) AS new (
           service text, accessed_at timestamptz, address text, device_type text,
           software_version text)
@@ -204,7 +197,7 @@ class _PostgresShelf:
             {"device_id": device_id} | memory._asdict()
             for device_id, memory in memories.items()
         ]
-        seen = [{name: getattr(each, name) for name in _ACCESS} for each in accesses]
+        seen = [each._asdict() for each in accesses]
         driver_sql(connection, self._record, (_encode(changed), _encode(seen)))
 
 

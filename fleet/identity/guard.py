@@ -102,7 +102,8 @@ def certificate_holder(view: Callable[P, T]) -> Callable[P, T]:
 
     @wraps(view)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
-        g.certificate = shown_certificate(timekeeper().now())
+        g.verified_at = now = timekeeper().now()
+        g.certificate = shown_certificate(now)
         return view(*args, **kwargs)
 
     return declare(guarded, Callers(Kind.DEVICE))
@@ -139,6 +140,11 @@ def current_device() -> CallingDevice:
 def current_certificate() -> DeviceCertificateFacts:
     """Return the verified certificate of the request in context."""
     return cast("DeviceCertificateFacts", g.certificate)
+
+
+def verified_at() -> datetime:
+    """Return the instant at which that certificate was verified: the request's."""
+    return cast("datetime", g.verified_at)
 
 
 def shown_certificate(now: datetime) -> DeviceCertificateFacts:
@@ -223,8 +229,9 @@ def _shown_der() -> bytes | None:
 def _from_proxy() -> bytes | None:
     # One proxy speaks RFC 9440, another sends escaped PEM. Both at once is
     # either a mistake in a configuration or somebody's header that slipped by.
-    standard = request.headers.get("Client-Cert", "")
-    escaped = request.headers.get("X-SSL-Client-Cert", "")
+    environ = request.environ
+    standard = environ.get("HTTP_CLIENT_CERT", "")
+    escaped = environ.get("HTTP_X_SSL_CLIENT_CERT", "")
     if standard and escaped:
         raise DeviceNotRecognised
     if not standard and not escaped:

@@ -16,10 +16,9 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from time import monotonic
-from typing import cast
+from typing import NamedTuple, cast
 
 from flask import Flask, current_app
 from sqlalchemy import Engine, insert
@@ -46,9 +45,8 @@ MOST_TOGETHER = 2_000  # rows in one transaction
 LONGEST_TEXT = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
-    """A device request as it may be remembered."""
+class Access(NamedTuple):
+    """A device request as it may be remembered; the fields are columns."""
 
     service: str
     accessed_at: datetime
@@ -79,16 +77,7 @@ def access(
 
 def rows_of(records: Iterable[Access]) -> list[dict[str, object]]:
     """Return rows for ``insert(AccessRecord)``, for a batch in its own transaction."""
-    return [
-        {
-            "service": each.service,
-            "accessed_at": each.accessed_at,
-            "address": each.address,
-            "device_type": each.device_type,
-            "software_version": each.software_version,
-        }
-        for each in records
-    ]
+    return [each._asdict() for each in records]
 
 
 def note(

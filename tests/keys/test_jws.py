@@ -7,6 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from joserfc.errors import SecurityWarning
+from joserfc.jws import JWSRegistry, serialize_compact
 
 from fleet.keys import jws
 from fleet.keys.errors import DocumentFault, KeyFault
@@ -35,6 +37,27 @@ def test_what_is_signed_can_be_verified() -> None:
     token = jws.sign(KEY, kid=KID, typ=TYP, claims=CLAIMS)
     assert verified(token) == CLAIMS
     assert jws.header_of(token) == {"alg": "EdDSA", "kid": KID, "typ": TYP}
+
+
+@pytest.mark.parametrize(
+    "claims", [{}, CLAIMS, {"a": [1, 2.5, None, True, {"b": '\\ " \u2028 \U0001f600'}]}]
+)
+def test_a_token_is_byte_for_byte_what_the_library_makes(
+    claims: dict[str, object],
+) -> None:
+    payload = json.dumps(claims, separators=(",", ":"))
+    header = {"alg": "EdDSA", "kid": KID, "typ": TYP}
+    registry = JWSRegistry(algorithms=["EdDSA"])
+    with pytest.warns(SecurityWarning):  # of the name that RFC 9864 would not use
+        theirs = serialize_compact(header, payload, KEY, registry=registry)
+    for _ in range(2):
+        assert jws.sign(KEY, kid=KID, typ=TYP, claims=claims) == theirs
+    assert jws.sign(KEY, kid=KID, typ="other+jwt", claims=claims) != theirs
+
+
+def test_a_public_half_signs_nothing() -> None:
+    with pytest.raises(KeyFault):
+        jws.sign(jws.public_half(KEY), kid=KID, typ=TYP, claims=CLAIMS)
 
 
 def test_openssl_agrees_with_the_signature(tmp_path: Path) -> None:
