@@ -61,11 +61,14 @@ def make_device(
     )
 
 
-def make_token(role: Role = Role.SUPPORT, owner: str = "Anna Agent") -> dict[str, str]:
+def make_token(
+    role: Role = Role.SUPPORT, owner: str = "Anna Agent", dealer: str = ""
+) -> dict[str, str]:
     """Make a staff token; return the header that shows it."""
     issued = tokens.issue(
         owner,
         role=role,
+        dealer=dealer,
         life=tokens.USUAL_LIFE,
         reason="test",
         actor=NOBODY,

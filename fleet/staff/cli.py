@@ -28,6 +28,9 @@ def staff() -> None:
 @click.option("--owner", required=True, help="Who it is for: a person or a tool.")
 @click.option("--role", required=True, type=click.Choice([role.value for role in Role]))
 @click.option(
+    "--dealer", default="", help="With --role dealer: whose vouchers it shows."
+)
+@click.option(
     "--expires-in-days",
     default=tokens.USUAL_LIFE.days,
     show_default=True,
@@ -36,12 +39,19 @@ def staff() -> None:
 @click.option("--reason", default="issued at the command line", show_default=True)
 @as_json
 def issue_token(
-    *, owner: str, role: str, expires_in_days: int, reason: str, as_json: bool
+    *,
+    owner: str,
+    role: str,
+    dealer: str,
+    expires_in_days: int,
+    reason: str,
+    as_json: bool,
 ) -> None:
     """Print a new bearer token, once: only its digest is kept."""
     issued = tokens.issue(
         owner,
         role=Role(role),
+        dealer=dealer,
         life=timedelta(days=expires_in_days),
         reason=reason,
         actor=cli_actor(),
@@ -149,7 +159,8 @@ def _token_line(token: TokenFacts) -> str:
     used = rfc3339(token.last_used_at) if token.last_used_at else "never used"
     ended = f"revoked {rfc3339(token.revoked_at)}" if token.revoked_at else used
     until = rfc3339(token.expires_at)
-    return f"{token.id:>6}  {token.role:<16} until {until}  {ended:<28} {token.owner}"
+    whose = f"{token.owner} of {token.dealer}" if token.dealer else token.owner
+    return f"{token.id:>6}  {token.role:<16} until {until}  {ended:<28} {whose}"
 
 
 def _entry_line(entry: AuditFacts) -> str:

@@ -10,22 +10,34 @@ CLI_PREFIX = "cli:"
 
 
 class Role(StrEnum):
-    """What a token is for (protocol, section 1)."""
+    """What a token is for (protocol, section 1); a dealer's is for their own only."""
 
     SUPPORT = "support"
     RELEASE_MANAGER = "release-manager"
     PRODUCT_MANAGER = "product-manager"
     OPERATOR = "operator"
     AUDITOR = "auditor"
+    DEALER = "dealer"
 
 
 @dataclass(frozen=True)
 class StaffMember:
-    """Who acts; ``token_id`` is empty for somebody at the command line."""
+    """Who acts; ``token_id`` is empty for somebody at the command line.
+
+    ``dealer`` names whom a dealer's token acts for: its holder sees nothing but
+    what is that dealer's. It is empty for everybody else, and sees all; so that
+    nobody sees all by a slip, there is no dealer without a name.
+    """
 
     token_id: int | None
     owner: str
     role: Role
+    dealer: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise ``ValueError`` for a dealer without a name, or a name without one."""
+        if (self.role is Role.DEALER) != bool(self.dealer):
+            raise ValueError("a dealer has a name, and nobody else has one")
 
 
 def cli_actor() -> StaffMember:

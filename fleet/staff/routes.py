@@ -63,11 +63,14 @@ def list_tokens(*, limit: int, cursor: str | None) -> Page[TokenFacts]:
 @staff_only(Role.OPERATOR)
 @returns(IssuedTokenView, HTTPStatus.CREATED)
 @accepts(TokenRequest)
-def issue_token(*, owner: str, role: Role, expires_in: int, reason: str) -> IssuedToken:
+def issue_token(
+    *, owner: str, role: Role, dealer: str, expires_in: int, reason: str
+) -> IssuedToken:
     """Make a staff token; only this answer shows it."""
     return tokens.issue(
         owner,
         role=role,
+        dealer=dealer,
         life=timedelta(seconds=expires_in),
         reason=reason,
         actor=current_staff(),

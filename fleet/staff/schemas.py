@@ -4,7 +4,7 @@
 from marshmallow import Schema, fields, validate
 
 from fleet.staff.roles import Role
-from fleet.staff.tokens import LONGEST_LIFE, LONGEST_OWNER, USUAL_LIFE
+from fleet.staff.tokens import LONGEST_DEALER, LONGEST_LIFE, LONGEST_OWNER, USUAL_LIFE
 from fleet.web.fields import Instant, PlainText, reason
 from fleet.web.paging import PageQuery, PageView
 
@@ -16,6 +16,11 @@ class TokenRequest(Schema):
 
     owner = fields.String(required=True, validate=validate.Length(1, LONGEST_OWNER))
     role = fields.Enum(Role, by_value=True, required=True)
+    dealer = fields.String(
+        load_default="",
+        validate=validate.Length(max=LONGEST_DEALER),
+        metadata={"description": "With the role `dealer`: whose things it shows."},
+    )
     expires_in = fields.Integer(
         strict=True,
         load_default=int(USUAL_LIFE.total_seconds()),
@@ -31,6 +36,9 @@ class TokenView(Schema):
     id = fields.Integer(required=True)
     owner = fields.String(required=True)
     role = fields.String(required=True, validate=validate.OneOf(ROLES))
+    dealer = fields.String(
+        required=True, metadata={"description": "Empty for every other role."}
+    )
     created_at = Instant(required=True)
     expires_at = Instant(required=True)
     revoked_at = Instant(required=True, allow_none=True)

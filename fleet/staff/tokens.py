@@ -31,6 +31,7 @@ PURPOSE = "staff-token"
 USUAL_LIFE = timedelta(days=365)
 LONGEST_LIFE = timedelta(days=3650)
 LONGEST_OWNER = 120
+LONGEST_DEALER = 120
 
 # A use is noted so often and no oftener: a note is a write.
 USE_IS_NOTED_EVERY = timedelta(minutes=1)
@@ -46,6 +47,7 @@ class TokenFacts:
     id: int
     owner: str
     role: Role
+    dealer: str
     created_at: datetime
     expires_at: datetime
     revoked_at: datetime | None
@@ -63,6 +65,7 @@ def issue(  # noqa: PLR0913 -- what a token is made of, and why
     owner: str,
     *,
     role: Role,
+    dealer: str = "",
     life: timedelta = USUAL_LIFE,
     reason: str,
     actor: StaffMember,
@@ -71,9 +74,12 @@ def issue(  # noqa: PLR0913 -- what a token is made of, and why
 ) -> IssuedToken:
     """Make a token for ``owner``; it cannot be shown a second time.
 
-    Raises ``Invalid`` for an owner without a name or a life out of bounds.
+    One for the role of a dealer names the ``dealer`` whose things it shows.
+
+    Raises ``Invalid`` for an owner without a name, a dealer without one or with
+    another role, or a life out of bounds.
     """
-    _check(owner, life)
+    _check(owner, life, role=role, dealer=dealer)
     key = keyring.current(PURPOSE)
     random = base64.urlsafe_b64encode(secrets.token_bytes(32)).rstrip(b"=").decode()
     token = f"cht_{key.version}_{random}"
@@ -85,6 +91,7 @@ def issue(  # noqa: PLR0913 -- what a token is made of, and why
             key_version=key.version,
             created_at=now,
             expires_at=now + life,
+            dealer=dealer,
         )
         session.add(row)
         session.flush()  # for the id
@@ -95,7 +102,7 @@ def issue(  # noqa: PLR0913 -- what a token is made of, and why
             subject=f"staff-token:{row.id}",
             reason=reason,
             before={},
-            after={"owner": owner, "role": role, "expires_at": row.expires_at},
+            after=_granted(row),
             now=now,
         )
         facts = _facts(row)
@@ -121,7 +128,7 @@ def find(token: str, *, keyring: Keyring, now: datetime) -> StaffMember | None:
         return None
     if row.last_used_at is None or now - row.last_used_at >= USE_IS_NOTED_EVERY:
         _note_use(row.id, now)
-    return StaffMember(row.id, row.owner, Role(row.role))
+    return StaffMember(row.id, row.owner, Role(row.role), row.dealer)
 
 
 def listed(*, limit: int, cursor: str | None = None) -> Page[TokenFacts]:
@@ -178,8 +185,10 @@ def _note_use(token_id: int, now: datetime) -> None:
         )
 
 
-def _check(owner: str, life: timedelta) -> None:
+def _check(owner: str, life: timedelta, *, role: Role, dealer: str) -> None:
     faults: dict[str, list[str]] = {}
+    if fault := _dealer_fault(role, dealer):
+        faults["dealer"] = [fault]
     if not owner.strip() or len(owner) > LONGEST_OWNER or not owner.isprintable():
         faults["owner"] = [f"1 to {LONGEST_OWNER} printable characters."]
     elif owner.startswith(CLI_PREFIX):
@@ -192,17 +201,31 @@ def _check(owner: str, life: timedelta) -> None:
         raise Invalid(fields=faults)
 
 
+def _dealer_fault(role: Role, dealer: str) -> str | None:
+    if role is not Role.DEALER:
+        return "Only the role of a dealer has one." if dealer else None
+    # Compared with what batches say, so no spelling but the very same is one.
+    spelled = dealer == dealer.strip() and dealer.isprintable()
+    if spelled and 1 <= len(dealer) <= LONGEST_DEALER:
+        return None
+    return f"The dealer's name as in its batches: 1 to {LONGEST_DEALER} characters."
+
+
 def _digest(key: VersionedKey, token: str) -> bytes:
     return keyed_digest(key, token.encode("ascii"))
 
 
-def _for_audit(row: StaffToken) -> dict[str, object]:
-    return {
+def _granted(row: StaffToken) -> dict[str, object]:
+    granted: dict[str, object] = {
         "owner": row.owner,
         "role": row.role,
         "expires_at": row.expires_at,
-        "revoked_at": row.revoked_at,
     }
+    return granted | ({"dealer": row.dealer} if row.dealer else {})
+
+
+def _for_audit(row: StaffToken) -> dict[str, object]:
+    return _granted(row) | {"revoked_at": row.revoked_at}
 
 
 def _facts(row: StaffToken) -> TokenFacts:
@@ -210,6 +233,7 @@ def _facts(row: StaffToken) -> TokenFacts:
         id=row.id,
         owner=row.owner,
         role=Role(row.role),
+        dealer=row.dealer,
         created_at=row.created_at,
         expires_at=row.expires_at,
         revoked_at=row.revoked_at,

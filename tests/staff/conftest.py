@@ -27,10 +27,12 @@ def make_token(app: Flask) -> MakeToken:  # noqa: ARG001 -- in its context
         role: Role = Role.OPERATOR,
         owner: str = "anna",
         life: timedelta = timedelta(days=1),
+        dealer: str = "",
     ) -> tokens.IssuedToken:
         return tokens.issue(
             owner,
             role=role,
+            dealer=dealer,
             life=life,
             reason="a test",
             actor=BOSS,

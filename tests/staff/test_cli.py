@@ -41,6 +41,22 @@ def test_a_program_gets_the_token_as_json(runner: FlaskCliRunner) -> None:
     assert issued["expires_at"].endswith("Z")
 
 
+def test_a_dealers_token_names_the_dealer(runner: FlaskCliRunner) -> None:
+    words = ("--role", "dealer", "--dealer", "Funk & Söhne", "--json")
+    issued = json.loads(issue(runner, *words).stdout)
+    assert (issued["role"], issued["dealer"]) == ("dealer", "Funk & Söhne")
+    assert "anna of Funk & Söhne" in run(runner, "tokens").stdout
+
+
+@pytest.mark.parametrize("more", [("--role", "dealer"), ("--dealer", "Funk")])
+def test_a_dealers_name_without_the_role_is_refused_and_the_other_way_round(
+    runner: FlaskCliRunner, more: tuple[str]
+) -> None:
+    result = issue(runner, *more)
+    assert result.exit_code != 0
+    assert json.loads(run(runner, "tokens", "--json").stdout) == {"items": []}
+
+
 @pytest.mark.parametrize("more", [("--role", "king"), ("--expires-in-days", "0")])
 def test_a_wrong_option_is_refused(runner: FlaskCliRunner, more: tuple[str]) -> None:
     assert issue(runner, *more).exit_code == 2

@@ -38,6 +38,15 @@ def test_a_token_made_over_http_works_until_it_is_revoked(
     assert all("token" not in each for each in listed["items"])
 
 
+def test_a_dealers_token_names_the_dealer(staff_client: StaffClient) -> None:
+    operator = staff_client(Role.OPERATOR)
+    wish = WISH | {"role": "dealer", "dealer": "Funk & Söhne"}
+    issued = operator.post("/staff/v1/tokens", json=wish).get_json()
+    assert (issued["role"], issued["dealer"]) == ("dealer", "Funk & Söhne")
+    listed = operator.get("/staff/v1/tokens").get_json()["items"]
+    assert [each["dealer"] for each in listed] == ["", "Funk & Söhne"]
+
+
 def test_who_made_a_token_is_in_the_audit_log(staff_client: StaffClient) -> None:
     staff_client(Role.OPERATOR).post("/staff/v1/tokens", json=WISH)
     auditor = staff_client(Role.AUDITOR)
@@ -59,6 +68,9 @@ def test_who_made_a_token_is_in_the_audit_log(staff_client: StaffClient) -> None
         ({"owner": "cli:root"}, "owner"),
         ({"owner": "a\nb"}, "owner"),
         ({"role": "king"}, "role"),
+        ({"role": "dealer"}, "dealer"),
+        ({"dealer": "Funk"}, "dealer"),
+        ({"role": "dealer", "dealer": "x" * 121}, "dealer"),
         ({"expires_in": 0}, "expires_in"),
         ({"expires_in": 10**12}, "expires_in"),
         ({"expires_in": "3600"}, "expires_in"),

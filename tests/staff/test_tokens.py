@@ -22,11 +22,15 @@ BOSS = StaffMember(None, "cli:boss", Role.OPERATOR)
 
 
 def make(
-    owner: str = "anna", life: timedelta = timedelta(days=1)
+    owner: str = "anna",
+    life: timedelta = timedelta(days=1),
+    role: Role = Role.SUPPORT,
+    dealer: str = "",
 ) -> tokens.IssuedToken:
     return tokens.issue(
         owner,
-        role=Role.SUPPORT,
+        role=role,
+        dealer=dealer,
         life=life,
         reason="new colleague",
         actor=BOSS,
@@ -66,6 +70,42 @@ def test_a_token_lives_neither_nothing_nor_for_ever(life: int) -> None:
 def test_an_owner_has_a_name_that_is_not_the_command_lines(owner: str) -> None:
     with pytest.raises(Invalid):
         make(owner)
+
+
+def test_a_dealers_token_says_whose_it_is() -> None:
+    issued = make(role=Role.DEALER, dealer="Funk & Söhne")
+    found = find(issued.token)
+    assert found == StaffMember(issued.id, "anna", Role.DEALER, "Funk & Söhne")
+    (entry,) = audit.entries(audit.Wanted(), limit=9).items
+    assert entry.after["dealer"] == "Funk & Söhne"
+
+
+@ANY_DATABASE
+@pytest.mark.parametrize(
+    ("role", "dealer"),
+    [
+        pytest.param(Role.DEALER, "", id="a dealer without a name"),
+        pytest.param(Role.DEALER, "  ", id="a name of spaces"),
+        pytest.param(Role.DEALER, "Funk ", id="a space at the end"),
+        pytest.param(Role.DEALER, "Fu\nnk", id="two lines"),
+        pytest.param(Role.DEALER, "x" * 121, id="too long a name"),
+        pytest.param(Role.SUPPORT, "Funk", id="support with a dealer"),
+        pytest.param(Role.AUDITOR, "Funk", id="an auditor with a dealer"),
+    ],
+)
+def test_a_dealers_name_is_a_dealers_and_nobody_elses(role: Role, dealer: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        make(role=role, dealer=dealer)
+    assert set(refused.value.fields or ()) == {"dealer"}
+
+
+@ANY_DATABASE
+@pytest.mark.parametrize(
+    ("role", "dealer"), [(Role.DEALER, ""), (Role.SUPPORT, "Funk")]
+)
+def test_there_is_no_dealer_without_a_name(role: Role, dealer: str) -> None:
+    with pytest.raises(ValueError, match="dealer"):
+        StaffMember(1, "anna", role, dealer)
 
 
 def test_a_token_ends() -> None:
