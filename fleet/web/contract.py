@@ -49,6 +49,7 @@ class Contract:
     body_media_type: str = "application/json"
     also: tuple[HTTPStatus, ...] = ()
     refusals: tuple[type[Refusal], ...] = ()
+    refuses_by_page: bool = False
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,12 @@ def refuses(*refusals: type[Refusal]) -> Callable[[Callable[P, T]], Callable[P, 
         return view
 
     return bind
+
+
+def refuses_by_page(view: Callable[P, T]) -> Callable[P, T]:
+    """Declare that whatever goes wrong is told on a page, not in a document."""
+    contract_of(view).refuses_by_page = True
+    return view
 
 
 def _answer(schema: Schema | None, answered: Answered) -> Response:

@@ -184,6 +184,10 @@ def _responses(rule: Rule, contract: Contract, callers: Callers) -> Document:
         missing = cast("dict[str, Document]", responses["404"])
         missing["content"][PAGE_TYPE] = {}
     responses["default"] = _problem("Anything else that went wrong", ())
+    if contract.refuses_by_page:
+        for each in cast("dict[str, Document]", responses).values():
+            if PROBLEM_TYPE in cast("Document", each.get("content", {})):
+                each["content"] = {PAGE_TYPE: {}}
     return responses
 
 
