@@ -201,6 +201,30 @@ def change(  # noqa: PLR0913 -- the fields of the protocol's PATCH
         device = locked(session, serial_number)
         activation = activation_of(session, device)
         before = _told(device, activation)
+        after = before | {
+            name: value.isoformat() if isinstance(value, date) else value
+            for name, value in (
+                ("customer", customer),
+                ("notes", notes),
+                ("grace_days", grace_days or None),
+                ("support_ends_on", support_ends_on),
+            )
+            if not isinstance(value, Unchanged)
+        }
+        if after == before:
+            return
+        # First, for once: the database brings no end of support forward of which
+        # the audit log does not know (migration 0003).
+        audit.record(
+            session,
+            actor=by,
+            action="device.change",
+            subject=f"device:{serial_number}",
+            reason=reason,
+            before=before,
+            after=after,
+            now=now,
+        )
         if not isinstance(grace_days, Unchanged):
             activation.grace_days = grace_days or 0
         registry.change(
@@ -209,18 +233,6 @@ def change(  # noqa: PLR0913 -- the fields of the protocol's PATCH
             notes=notes,
             support_ends_on=support_ends_on,
         )
-        after = _told(device, activation)
-        if after != before:
-            audit.record(
-                session,
-                actor=by,
-                action="device.change",
-                subject=f"device:{serial_number}",
-                reason=reason,
-                before=before,
-                after=after,
-                now=now,
-            )
 
 
 def _decide(  # noqa: PLR0913 -- what an entry of the audit log says

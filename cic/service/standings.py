@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """One PBX's standing, read and judged inside a transaction of the caller."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import Connection, bindparam, select
 from sqlalchemy.orm import Session
 
 from cic.models import Activation, LifeEvent
@@ -81,3 +82,14 @@ def standing_of(device_id: int, *, now: datetime) -> str:
             return "uninitialised"
         policy = policies().at(session.connection())
         return judge(activation, policy=policy, now=now).verdict.value
+
+
+_HELD = select(Activation.device_id).where(
+    Activation.device_id.in_(bindparam("device_ids", expanding=True)),
+    Activation.hold != Hold.NONE.value,
+)
+
+
+def held_among(connection: Connection, device_ids: Collection[int]) -> set[int]:
+    """Return those of some PBXs that are blocked or replaced."""
+    return set(connection.scalars(_HELD, {"device_ids": device_ids}))

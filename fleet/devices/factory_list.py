@@ -79,6 +79,8 @@ class _Import:
 
     stream: BinaryIO
     keyring: Keyring
+    actor: StaffMember
+    reason: str
     now: datetime
     replace_secrets: bool
     progress: Progress
@@ -128,7 +130,7 @@ def import_factory_list(  # noqa: PLR0913 -- the options of one command
     ``progress`` is told the bytes read since it was last told, ``PASSES`` times
     the file in all. Raises ``RegistryChanged`` where somebody got in between.
     """
-    task = _Import(stream, keyring, now, replace_secrets, progress)
+    task = _Import(stream, keyring, actor, reason, now, replace_secrets, progress)
     shape = _read_shape(task)
     suspects = _suspects(shape)
     with reading() as session:
@@ -142,7 +144,7 @@ def import_factory_list(  # noqa: PLR0913 -- the options of one command
         if tally.faults:
             raise RegistryChanged
         report = _report(shape, tally, dry_run=False)
-        _note(session, report, actor=actor, reason=reason, now=now)
+        _note(session, report, task)
     return report
 
 
@@ -180,15 +182,15 @@ def _judge_all(
         for verdict in verdicts:
             tally.add(verdict)
         if write:
-            _write(session, judge, verdicts, task.now)
+            _write(session, judge, verdicts, task)
     return tally
 
 
 def _write(
-    session: Session, judge: Judge, verdicts: list[Verdict], now: datetime
+    session: Session, judge: Judge, verdicts: list[Verdict], task: _Import
 ) -> None:
     added = [
-        judge.new_columns(each) | {"registered_at": now}
+        judge.new_columns(each) | {"registered_at": task.now}
         for each in verdicts
         if each.decision is Decision.ADDED
     ]
@@ -199,6 +201,9 @@ def _write(
     ]
     if added:
         session.execute(insert(Device), added)
+    for each in verdicts:
+        if each.ends_support_earlier and each.decision is Decision.UPDATED:
+            _note_earlier_end(session, each, task)
     if updated:
         session.execute(update(Device), updated)
 
@@ -226,22 +231,34 @@ def _report(shape: _Shape, tally: _Tally, *, dry_run: bool) -> FactoryListReport
     )
 
 
-def _note(
-    session: Session,
-    report: FactoryListReport,
-    *,
-    actor: StaffMember,
-    reason: str,
-    now: datetime,
-) -> None:
+def _note_earlier_end(session: Session, verdict: Verdict, task: _Import) -> None:
+    """Write down, for each PBX and beforehand, that its support ends earlier.
+
+    What was sold for it is kept so long and no longer; the database brings no end
+    forward of which the audit log does not know (migration 0003).
+    """
+    before, ends_on = verdict.known, verdict.row.support_ends_on
+    audit.record(
+        session,
+        actor=task.actor,
+        action="device.change",
+        subject=f"device:{verdict.row.serial_number}",
+        reason=task.reason,
+        before={"support_ends_on": before.support_ends_on if before else None},
+        after={"support_ends_on": ends_on},
+        now=task.now,
+    )
+
+
+def _note(session: Session, report: FactoryListReport, task: _Import) -> None:
     if not report.added and not report.updated:
         return
     audit.record(
         session,
-        actor=actor,
+        actor=task.actor,
         action="devices.import",
         subject="devices:factory-list",
-        reason=reason,
+        reason=task.reason,
         before={},
         after={
             "added": report.added,
@@ -249,5 +266,5 @@ def _note(
             "unchanged": report.unchanged,
             "secrets_replaced": report.secrets_replaced,
         },
-        now=now,
+        now=task.now,
     )

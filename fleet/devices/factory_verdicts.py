@@ -6,6 +6,7 @@ Reads the registry, many rows at a time, and never writes.
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import date
 from enum import Enum
 
 from sqlalchemy import Row, select
@@ -53,7 +54,7 @@ class Known:
     hardware_revision: str
     secret_digest: bytes
     secret_key_version: int
-    support_ends_on: object
+    support_ends_on: date | None
     customer: str
     notes: str
 
@@ -67,6 +68,14 @@ class Verdict:
     known: Known | None = None
     replaces_secret: bool = False
     faults: Sequence[LineFault] = ()
+
+    @property
+    def ends_support_earlier(self) -> bool:
+        """Whether the row brings an end of support forward."""
+        if self.known is None or self.row.support_ends_on is None:
+            return False
+        before = self.known.support_ends_on
+        return before is None or self.row.support_ends_on < before
 
 
 class Judge:

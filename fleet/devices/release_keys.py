@@ -19,8 +19,18 @@ def release_key_of(device: Device) -> bytes:
     The row must be locked: the first use notes the version of the master key.
     Raises ``MissingKey`` where that key is not here.
     """
+    device.release_key_version, key = release_key(
+        device.serial_number, device.release_key_version
+    )
+    return key
+
+
+def release_key(serial_number: str, version: int) -> tuple[int, bytes]:
+    """Return the version of the master key and the PBX's key that it makes.
+
+    ``version`` is what the locked row says; where that is 0, nothing yet, the
+    caller writes the returned one into it. Raises ``MissingKey``.
+    """
     keyring = ground().keyring
-    if not device.release_key_version:
-        device.release_key_version = keyring.current(PURPOSE).version
-    master = keyring.get(PURPOSE, device.release_key_version)
-    return device_release_key(master, device.serial_number)
+    master = keyring.get(PURPOSE, version) if version else keyring.current(PURPOSE)
+    return master.version, device_release_key(master, serial_number)
