@@ -16,7 +16,7 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextvars import ContextVar
 from typing import Any, Generic, TypeVar
 
@@ -25,6 +25,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from fleet.database import WRITES
 
+T = TypeVar("T")
 Ask = TypeVar("Ask")
 Reply = TypeVar("Reply")
 
@@ -147,6 +148,16 @@ class GroupCommit(Generic[Ask, Reply]):
             outcomes = [fault] * len(batch)
         for seat, outcome in zip(batch, outcomes, strict=True):
             seat.outcome = outcome
+
+
+def padded(values: Collection[T]) -> list[T]:
+    """Return ``values`` with the first repeated, so that there are few lengths.
+
+    A statement that asks for a list has a text of its own for each length of it, to
+    be made and prepared; here they are powers of two.
+    """
+    given = list(values)
+    return given + given[:1] * ((1 << (len(given) - 1).bit_length()) - len(given))
 
 
 Done = TypeVar("Done")

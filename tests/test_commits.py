@@ -23,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 
 from fleet import commits
-from fleet.commits import GroupCommit
+from fleet.commits import GroupCommit, padded
 from fleet.database import db
 from fleet.errors import Conflict
 from fleet.server.rounds import MOST_IN_ROUND, Round
@@ -224,6 +224,24 @@ def test_under_steady_load_everybody_is_answered_and_commits_are_few(
     for person in range(8):
         mine = [each for each in written() if each.startswith(f"{person}/")]
         assert mine == [f"{person}/{number}" for number in range(15)]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([], 0),
+        ([1], 1),
+        ([1, 2], 2),
+        ([1, 2, 3], 4),
+        ([*range(5)], 8),
+        ([*range(8)], 8),
+    ],
+)
+def test_a_list_is_padded_with_what_it_has_to_few_lengths(
+    given: list[int], expected: int
+) -> None:
+    assert len(padded(given)) == expected
+    assert set(padded(given)) == set(given)
 
 
 def in_a_round(

@@ -30,9 +30,19 @@ def next_sync_in(draw: float) -> int:
 
 
 def claims(
-    functions: Iterable[Function], *, serial_number: str, nonce: str, now: datetime
+    functions: Iterable[Function],
+    *,
+    serial_number: str,
+    nonce: str,
+    last_sequence: int,
+    now: datetime,
 ) -> dict[str, object]:
-    """Return the claims beside ``iss`` and ``jti``."""
+    """Return the claims beside ``iss`` and ``jti``.
+
+    ``last_sequence`` is that of the newest release code of this PBX, 0 without
+    any. All up to it are accounted for in ``functions``, so a PBX that keeps this
+    document counts none of them again when a person types it in afterwards.
+    """
     return {
         "sub": serial_number,
         "nonce": nonce,
@@ -46,5 +56,6 @@ def claims(
             }
             for each in functions
         ],
+        "last_sequence": last_sequence,
         "expires": rfc3339(now + LIFE),
     }

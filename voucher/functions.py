@@ -105,7 +105,8 @@ def last_day_of(
     A day more than the duration says is never less than it: the day of the
     redemption is not counted. No day is later than a release code can say.
 
-    Raises ``WithoutEffect`` where the PBX already has as much for ever.
+    Raises ``WithoutEffect`` where the PBX already has as much for ever, or until
+    that latest day.
     """
     begins = now.astimezone(UTC).date()
     if stacking is Stacking.RENEW:
@@ -118,6 +119,8 @@ def last_day_of(
             begins = max(begins, term.last_day)
     if duration_days is None:
         return None
+    if begins >= LAST_DAY:
+        raise WithoutEffect
     return min(begins + timedelta(days=duration_days), LAST_DAY)
 
 
@@ -133,12 +136,13 @@ def _layers(living: Iterable[Term]) -> list[Term]:
     """Turn the renewed terms of each function into layers that can be summed.
 
     At any instant the largest of them holds. From the last to end to the first,
-    each adds what it has more than those that outlive it.
+    each adds what it has more than those that outlive it; among those that end
+    together, the smallest first, so that none of them is left unnamed.
     """
     renewed = [term for term in living if term.stacking is Stacking.RENEW]
     highest: dict[str, int] = {}
     layers = []
-    for term in sorted(renewed, key=lambda each: each.last_day or date.max)[::-1]:
+    for term in sorted(renewed, key=_longest_first):
         more = term.quantity - highest.get(term.function, 0)
         if more > 0:
             highest[term.function] = term.quantity
@@ -146,6 +150,11 @@ def _layers(living: Iterable[Term]) -> list[Term]:
                 Term(term.function, more, term.last_day, term.stacking, term.source)
             )
     return layers
+
+
+def _longest_first(term: Term) -> tuple[int, int, int]:
+    last_day = term.last_day or date.max
+    return -last_day.toordinal(), term.quantity, -list(Source).index(term.source)
 
 
 def _weightier(one: Source, other: Source) -> Source:

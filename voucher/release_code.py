@@ -11,7 +11,8 @@ import hmac
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from voucher.codes import with_checks
+from voucher import codes
+from voucher.codes import CHECK_SYMBOLS, with_checks
 
 VERSION = 1
 MOST_SEQUENCE = 2**10 - 1
@@ -25,7 +26,9 @@ LAST_DAY = EPOCH + timedelta(days=2**14 - 1)
 _LABEL = b"release/1"
 _HEAD_BYTES = 7
 _MAC_BYTES = 8
-_SYMBOLS = 23
+_MEANINGFUL_SYMBOLS = 23
+
+SYMBOLS = _MEANINGFUL_SYMBOLS + CHECK_SYMBOLS
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,13 @@ def encode(release: Release, *, serial_number: str, release_key: bytes) -> str:
     mac = hmac.digest(release_key, message, "sha256")[:_MAC_BYTES]
     number = head << 8 * _MAC_BYTES | int.from_bytes(mac, "big")
     return with_checks(
-        [number >> 5 * place & 31 for place in reversed(range(_SYMBOLS))]
+        [number >> 5 * place & 31 for place in reversed(range(_MEANINGFUL_SYMBOLS))]
     )
+
+
+def canonical(typed: str) -> str:
+    """Return the 25 symbols of a release code as typed; raises ``MistypedCode``."""
+    return codes.canonical(typed, symbols=SYMBOLS)
 
 
 def _days(last_day: date | None) -> int:

@@ -13,15 +13,16 @@ does that look-up for many requests at once.
 """
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from functools import wraps
 from typing import ParamSpec, Protocol, TypeVar, cast
 
 from flask import Flask, current_app, g, request
-from sqlalchemy import select
+from sqlalchemy import Connection, bindparam, select
 
+from fleet.commits import padded
 from fleet.database import reading
 from fleet.devices.models import Device
 from fleet.errors import Forbidden, Unauthenticated
@@ -79,6 +80,15 @@ class StandingOf(Protocol):
         """Return one of the words above for the PBX ``device_id``."""
 
 
+class HeldAmong(Protocol):
+    """How others learn whom staff have blocked or replaced: lent likewise."""
+
+    def __call__(
+        self, connection: Connection, device_ids: Collection[int], /
+    ) -> set[int]:
+        """Return those PBXs that are on hold, as ``connection`` sees it."""
+
+
 @dataclass(frozen=True)
 class CallingDevice:
     """The PBX that a request comes from."""
@@ -95,6 +105,22 @@ class CallingDevice:
 def lend_standing(app: Flask, standing_of: StandingOf) -> None:
     """Let the guards of ``app`` ask for standings."""
     app.extensions["standing_of"] = standing_of
+
+
+def lend_holds(app: Flask, held_among: HeldAmong) -> None:
+    """Let the services of ``app`` ask for holds inside their own transactions.
+
+    Who has locked a PBX's row of the registry learns what stays true until the end
+    of the transaction: nobody is blocked or replaced without that lock.
+    """
+    app.extensions["held_among"] = held_among
+
+
+def held_among(connection: Connection, device_ids: Collection[int]) -> set[int]:
+    """Return those of some PBXs that are blocked or replaced."""
+    return cast("HeldAmong", current_app.extensions["held_among"])(
+        connection, device_ids
+    )
 
 
 def certificate_holder(view: Callable[P, T]) -> Callable[P, T]:
@@ -200,6 +226,41 @@ def recognise(facts: DeviceCertificateFacts, *, now: datetime) -> CallingDevice:
             certificate=facts,
             standing=standing_of(device.id, now=now),
         )
+
+
+_BELIEVED = (
+    select(
+        DeviceCertificate.fingerprint,
+        Device.serial_number,
+        DeviceCertificate.revoked_at,
+        DeviceCertificate.retires_at,
+        DeviceCertificate.not_after,
+    )
+    .join(Device, Device.id == DeviceCertificate.device_id)
+    .where(DeviceCertificate.fingerprint.in_(bindparam("fingerprints", expanding=True)))
+)
+
+
+def believed_among(
+    connection: Connection, fingerprints: Collection[bytes], *, now: datetime
+) -> dict[bytes, str]:
+    """Look many verified certificates up, for work that is done for many at once.
+
+    Returns the serial number of each that is believed, by its fingerprint. Who has
+    locked those PBXs' rows of the registry learns what stays true until the end
+    of the transaction.
+    """
+    rows = connection.execute(_BELIEVED, {"fingerprints": padded(fingerprints)})
+    return {
+        row.fingerprint: row.serial_number
+        for row in rows
+        if is_in_force(
+            revoked_at=row.revoked_at,
+            retires_at=row.retires_at,
+            not_after=row.not_after,
+            now=now,
+        )
+    }
 
 
 def is_in_force(

@@ -15,7 +15,7 @@ limit: at most as many as there are threads.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,9 +23,10 @@ from ipaddress import IPv6Address, IPv6Network
 from typing import cast
 
 from flask import Flask, current_app
-from sqlalchemy import Connection, Engine, delete, select, tuple_
+from sqlalchemy import Connection, Engine, bindparam, delete, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
+from fleet.commits import padded
 from fleet.database import db, writing
 from fleet.errors import TooMany
 from fleet.keys.keyring import VersionedKey, keyed_digest
@@ -40,6 +41,10 @@ IPV6_CLIENT_PREFIX = 64
 MOST_FORGOTTEN_TOGETHER = 1_000
 
 _TABLE = GuessCount.__table__
+_COUNTS = select(_TABLE.c.place, _TABLE.c.wrong).where(
+    _TABLE.c.place.in_(bindparam("places", expanding=True)),
+    _TABLE.c.window_began_at == bindparam("window"),
+)
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,20 @@ def check(
     no limit of its own: it is everybody's behind some proxy.
     """
     _throttle().check(guessing, address, serial, now)
+
+
+def check_many(
+    connection: Connection,
+    guessing: Guessing,
+    clients: Sequence[tuple[str, str | None]],
+    *,
+    now: datetime,
+) -> list[TooMany | None]:
+    """Return for each of many clients what ``check`` would raise, by one query.
+
+    A client is an address and a serial number.
+    """
+    return _throttle().check_many(connection, guessing, clients, now)
 
 
 def wrong(
@@ -112,17 +131,32 @@ class Throttle:
         self, guessing: Guessing, address: str, serial: str | None, now: datetime
     ) -> None:
         """Raise ``TooMany`` if a limit is reached."""
-        limits = self._limits(guessing, address, serial)
-        if not limits:
-            return
-        query = select(_TABLE.c.place, _TABLE.c.wrong).where(
-            _TABLE.c.place.in_(list(limits)),
-            _TABLE.c.window_began_at == window_of(now),
-        )
         with self.engine.connect() as connection:
-            counted = connection.execute(query).all()
-        if any(count >= limits[bytes(place)] for place, count in counted):
-            _refuse(guessing, now)
+            [refused] = self.check_many(connection, guessing, [(address, serial)], now)
+        if refused is not None:
+            raise refused
+
+    def check_many(
+        self,
+        connection: Connection,
+        guessing: Guessing,
+        clients: Sequence[tuple[str, str | None]],
+        now: datetime,
+    ) -> list[TooMany | None]:
+        """Return a refusal for each client that has reached a limit."""
+        limits = [self._limits(guessing, *client) for client in clients]
+        places = {place for each in limits for place in each}
+        if not places:
+            return [None] * len(limits)
+        asked = {"places": padded(places), "window": window_of(now)}
+        rows = connection.execute(_COUNTS, asked)
+        counted = {bytes(place): count for place, count in rows}
+        return [
+            _refusal(guessing, now)
+            if any(counted.get(place, 0) >= limit for place, limit in each.items())
+            else None
+            for each in limits
+        ]
 
     def wrong(
         self, guessing: Guessing, address: str, serial: str | None, now: datetime
@@ -141,7 +175,7 @@ class Throttle:
                 guessing.alarm_at,
             )
         if any(counts[place] > limit for place, limit in limits.items()):
-            _refuse(guessing, now)
+            raise _refusal(guessing, now)
 
     def forget(self, now: datetime) -> int:
         """Delete the counts of windows that are over, a few at a time."""
@@ -217,7 +251,7 @@ def client_network(address: str) -> str:
     return "" if parsed is None else str(parsed)
 
 
-def _refuse(guessing: Guessing, now: datetime) -> None:
+def _refusal(guessing: Guessing, now: datetime) -> TooMany:
     GUESSES_REFUSED.labels(guessing.kind).inc()
     left = window_of(now) + WINDOW - now
-    raise TooMany(retry_after=int(left.total_seconds()) + 1)
+    return TooMany(retry_after=int(left.total_seconds()) + 1)

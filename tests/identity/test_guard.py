@@ -14,7 +14,6 @@ from make import TestPbx, make_device
 from sqlalchemy import delete, update
 
 from fleet.database import db, transaction
-from fleet.devices.models import Device
 from fleet.identity.guard import is_in_force
 from fleet.identity.models import DeviceCertificate
 from fleet.settings import Settings
@@ -91,8 +90,10 @@ def test_a_certificate_of_a_stranger_is_not_recognised(pbx: TestPbx) -> None:
 
 def test_a_certificate_of_another_pbx_is_not_recognised(pbx: TestPbx) -> None:
     # As if rows had been mixed up: the certificate names one, the registry another.
-    with freeze_time(BIRTH), transaction() as session:
-        session.execute(update(Device).values(serial_number="CX1000000009"))
+    with freeze_time(BIRTH):
+        other = make_device("CX1000000009")
+        with transaction() as session:
+            session.execute(update(DeviceCertificate).values(device_id=other.id))
     assert refused(pbx) == {"device-not-recognised"}
 
 
