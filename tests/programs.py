@@ -46,11 +46,17 @@ STRONGSWAN = Path("/usr/lib/ipsec/plugins")
 PROGRAMS = {
     program.name: program
     for program in (
+        Program("age", ("age",)),
+        Program("chromedriver", ("chromium-driver",)),
+        Program("chromium", ("chromium",)),
         Program("curl", ("curl",)),
         Program("gcc", ("gcc", "libc6-dev")),
         Program("haproxy", ("haproxy",)),
         Program("nginx", ("nginx-light",)),
         Program("openssl", ("openssl",)),
+        Program("pdffonts", ("poppler-utils",)),
+        Program("pdftoppm", ("poppler-utils",)),
+        Program("pdftotext", ("poppler-utils",)),
         Program(
             "pki",
             (
@@ -60,6 +66,7 @@ PROGRAMS = {
             ),
             (STRONGSWAN / "libstrongswan-curl.so",),
         ),
+        Program("zbarimg", ("zbar-tools",)),
     )
 }
 
