@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the Voucher Center plugs into the house."""
 
+from datetime import timedelta
 from pathlib import Path
 
 from flask import Flask
@@ -11,9 +12,12 @@ import voucher.staff_routes.batches
 import voucher.staff_routes.devices
 import voucher.staff_routes.products
 import voucher.staff_routes.vouchers
-from fleet.feature import Feature, KeyUse
+from fleet.devices.succession import on_succession
+from fleet.feature import Feature, Job, KeyUse
 from voucher.cli import voucher as command
 from voucher.models import Voucher
+from voucher.service import redemptions, refusals
+from voucher.service.succession import take_over
 
 # What voucher codes are digested under (``fleet.keys.keyring``).
 CODE_KEY = "voucher-code"
@@ -21,6 +25,8 @@ CODE_KEY = "voucher-code"
 
 def prepare(app: Flask) -> None:
     """Let the application redeem, and take part in replacements."""
+    redemptions.register(app)
+    on_succession(app, take_over)
 
 
 FEATURE = Feature(
@@ -34,6 +40,7 @@ FEATURE = Feature(
         voucher.staff_routes.devices.blueprint,
     ),
     commands=(command,),
+    jobs=(Job("forget-refusals", timedelta(hours=1), refusals.forget),),
     problems=Path(__file__).with_name("problems.toml"),
     key_uses=(KeyUse(CODE_KEY, Voucher.key_version),),
     prepare=prepare,
