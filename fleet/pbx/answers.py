@@ -73,9 +73,14 @@ def release_key(answer: Mapping[str, object]) -> str:
     """
     value = text(answer, "release_key")
     try:
-        size = len(base64.urlsafe_b64decode(value + "=" * (-len(value) % 4)))
+        size = len(decoded_release_key(value))
     except ValueError as error:
         raise Malformed("release_key is not base64url") from error
     if size != RELEASE_KEY_SIZE:
         raise Malformed("release_key is not 32 bytes")
     return value
+
+
+def decoded_release_key(value: str) -> bytes:
+    """Read base64url without padding; raises ``ValueError``."""
+    return base64.urlsafe_b64decode(value + "=" * (-len(value) % 4))

@@ -20,6 +20,7 @@ from fleet.pbx.workshop import NoPlate, Plate
 DEFAULTS: Final = {
     "device_type": "reference-pbx",
     "software_version": "1.0.0",
+    "catalogue": "",
 }
 Command = TypeVar("Command", bound=Callable[..., object])
 
@@ -51,6 +52,7 @@ def _staged(command: Command) -> Command:
 @click.option("--root-key", help="Public half of the offline root key, PEM.")
 @click.option("--device-type", help="As the factory list has it.")
 @click.option("--software-version", help="Of the firmware it pretends to run.")
+@click.option("--catalogue", help="What product numbers mean, JSON; for typed codes.")
 def initialise(*, folder: Path, as_json: bool, **given: str | None) -> None:
     """Initialise, or re-initialise, the PBX in a folder.
 
@@ -82,6 +84,63 @@ def renew(*, folder: Path, as_json: bool) -> None:
     pbx = stage.pbx(SystemClock())
     pbx.boot()
     stage.finish(pbx, pbx.renew())
+
+
+@commands.command()
+@_staged
+def sync(*, folder: Path, as_json: bool) -> None:
+    """Ask which functions there are, now: "update activation licence"."""
+    stage = Stage(folder, as_json=as_json)
+    pbx = stage.pbx(SystemClock())
+    pbx.boot()
+    stage.finish(pbx, pbx.sync())
+
+
+@commands.command()
+@_staged
+def redeem(*, folder: Path, as_json: bool) -> None:
+    """Redeem a voucher; the code is asked for, or read from a pipe.
+
+    Where the service cannot be reached, the PBX tries again while it lives.
+    """
+    stage = Stage(folder, as_json=as_json)
+    pbx = stage.pbx(SystemClock())
+    pbx.boot()
+    stage.finish(pbx, stage.type_in("Voucher code", pbx.redeem))
+
+
+@commands.command("try")
+@_staged
+@click.option("--product", type=int, required=True, help="Its product number.")
+def start_trial(*, folder: Path, as_json: bool, product: int) -> None:
+    """Try a product, once for each PBX."""
+    stage = Stage(folder, as_json=as_json)
+    pbx = stage.pbx(SystemClock())
+    pbx.boot()
+    stage.finish(pbx, pbx.start_trial(product))
+
+
+@commands.command()
+@_staged
+def enter_code(*, folder: Path, as_json: bool) -> None:
+    """Type in a release code, without any network.
+
+    The code is asked for, or read from a pipe. What its product number means must be
+    in the catalogue of the data plate.
+    """
+    stage = Stage(folder, as_json=as_json)
+    pbx = stage.pbx(SystemClock())
+    pbx.boot()
+    stage.type_in("Release code", pbx.enter_code)
+    stage.finish(pbx)
+
+
+@commands.command()
+@_staged
+def functions(*, folder: Path, as_json: bool) -> None:
+    """Show the functions there are, without asking anybody."""
+    stage = Stage(folder, as_json=as_json)
+    stage.list_functions(stage.pbx(SystemClock()))
 
 
 @commands.command()

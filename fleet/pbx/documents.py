@@ -23,6 +23,7 @@ from joserfc.errors import JoseError, UnsupportedAlgorithmError
 from joserfc.jwa import JWSAlgModel
 from joserfc.jwk import OKPKey
 
+from fleet.pbx.entitlements import read_entitlements
 from fleet.pbx.errors import (
     BadSignature,
     GenerationFell,
@@ -39,6 +40,7 @@ from fleet.pbx.errors import (
     WrongSubject,
     WrongType,
 )
+from fleet.pbx.functions import Entitlements
 from fleet.pbx.lease import (
     Lease,
     instant,
@@ -50,6 +52,8 @@ from fleet.pbx.lease import (
 
 LEASE_TYPE: Final = "cic-lease+jwt"
 LEASE_PURPOSE: Final = "cic-lease"
+ENTITLEMENTS_TYPE: Final = "entitlements+jwt"
+ENTITLEMENTS_PURPOSE: Final = "entitlements"
 KEY_SET_TYPE: Final = "keyset+jwt"
 NOT_A_JWS: Final = (
     JoseError,
@@ -153,16 +157,42 @@ def verify_lease(token: str, *, key_set: KeySet, question: Question) -> Lease:
 
     Raises a ``Nothing`` that names the first doubt.
     """
-    if key_set.expires_at <= question.certain:
-        raise KeySetExpired("the key set has expired")
-    keys = {kid: trusted.key for kid, trusted in key_set.keys.items()}
-    claims = _claims(token, typ=LEASE_TYPE, keys=keys)
-    _check_key(key_set.keys[_header(token)["kid"]], claims)
-    _check_address(claims, question)
-    lease = read_lease(claims)
+    asked = _Asked(LEASE_TYPE, LEASE_PURPOSE, question)
+    lease = read_lease(_answer(token, key_set=key_set, asked=asked))
     if lease.generation < question.generation:
         raise GenerationFell("the lease is of an earlier initialisation")
     return lease
+
+
+def verify_entitlements(
+    token: str, *, key_set: KeySet, question: Question
+) -> Entitlements:
+    """Verify ``entitlements+jwt`` as the answer to ``question``.
+
+    Raises a ``Nothing`` that names the first doubt.
+    """
+    asked = _Asked(ENTITLEMENTS_TYPE, ENTITLEMENTS_PURPOSE, question)
+    return read_entitlements(_answer(token, key_set=key_set, asked=asked))
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What an answer must be: its type, the purpose of its key, and to what."""
+
+    typ: str
+    purpose: str
+    question: Question
+
+
+def _answer(token: str, *, key_set: KeySet, asked: _Asked) -> Claims:
+    """Return the claims of the answer that was asked for, or raise."""
+    if key_set.expires_at <= asked.question.certain:
+        raise KeySetExpired("the key set has expired")
+    keys = {kid: trusted.key for kid, trusted in key_set.keys.items()}
+    claims = _claims(token, typ=asked.typ, keys=keys)
+    _check_key(key_set.keys[_header(token)["kid"]], claims, purpose=asked.purpose)
+    _check_address(claims, asked.question)
+    return claims
 
 
 def _claims(token: str, *, typ: str, keys: Mapping[str, OKPKey]) -> Claims:
@@ -211,10 +241,10 @@ def _verified_payload(token: str, *, key: OKPKey) -> bytes:
     return document.payload
 
 
-def _check_key(trusted: TrustedKey, claims: Claims) -> None:
+def _check_key(trusted: TrustedKey, claims: Claims, *, purpose: str) -> None:
     """Judge the key by the time of the document: old ones outlive their key."""
-    if trusted.purpose != LEASE_PURPOSE:
-        raise WrongPurpose("the key may not sign leases")
+    if trusted.purpose != purpose:
+        raise WrongPurpose(f"the key may not sign a document for {purpose}")
     issued_at = numeric_date(claims, "iat")
     if not trusted.not_before <= issued_at <= trusted.not_after:
         raise KeyNotValid("the key was not valid when the document was issued")

@@ -6,6 +6,8 @@ from datetime import datetime
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from fleet.pbx.functions import Catalogue
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Identity:
@@ -20,6 +22,8 @@ class Firmware:
     """What the vendor built into the firmware.
 
     ``issuer`` is the ``iss`` that documents must carry, where the vendor pins one.
+    ``catalogue`` says what the product numbers of release codes mean. A PBX with a
+    network needs none: signed entitlements name the functions themselves.
     """
 
     device_type: str
@@ -27,3 +31,4 @@ class Firmware:
     root_key: Ed25519PublicKey
     built_at: datetime
     issuer: str | None = None
+    catalogue: Catalogue = field(default_factory=dict)

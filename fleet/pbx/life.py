@@ -4,11 +4,13 @@
 Nothing here decides anything; ``machine`` does.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from fleet.pbx.functions import Entitlements, Function, Holding, Product
 from fleet.pbx.lease import Lease
+from fleet.pbx.release_codes import Release
 from fleet.pbx.timekeeping import Reckoning
 
 
@@ -47,6 +49,11 @@ class Notice(StrEnum):
     RENEWAL_FAILED = "renewal-failed"
     KEYS_REFRESHED = "keys-refreshed"
     KEYS_NOT_REFRESHED = "keys-not-refreshed"
+    ENTITLED = "entitled"
+    NOT_SYNCED = "not-synced"
+    NOT_REDEEMED = "not-redeemed"
+    CODE_ENTERED = "code-entered"
+    FUNCTION_ENDED = "function-ended"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +71,7 @@ class Lifetime:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """All that the rules look at. ``wake_at`` is an uptime in seconds.
+    """All that the rules look at. ``wake_at`` and ``sync_at`` are uptimes in seconds.
 
     ``failed_attempts`` counts since the last signed ``active``; ``counted_at`` is how
     long the PBX had run when the last of them was counted.
@@ -80,11 +87,32 @@ class State:
     warnings_given: int = 0
     keys_asked_at: datetime | None = None
     wake_at: float = 0.0
+    sync_at: float = 0.0
+    holding: Holding = field(default_factory=Holding)
 
     @property
     def functions_enabled(self) -> bool:
         """Whether the licensed functions work (nothing else is ever switched off)."""
         return self.standing in {Standing.RUNNING, Standing.WARNING}
+
+    @property
+    def functions(self) -> tuple[Function, ...]:
+        """What there is to use now: none while locked, and then all of it again."""
+        return self.holding.at(self.time.now) if self.functions_enabled else ()
+
+    @property
+    def due_at(self) -> float:
+        """The uptime at which there is something to do."""
+        return min(self.wake_at, self.sync_at) if self.may_sync else self.wake_at
+
+    @property
+    def may_sync(self) -> bool:
+        """Whether to ask for the functions at all.
+
+        A locked PBX would not be told. And while checks fail, these are the attempts
+        that are made: the first to succeed is followed by a sync.
+        """
+        return self.functions_enabled and not self.failed_attempts
 
     @property
     def generation(self) -> int:
@@ -142,6 +170,40 @@ class CertificateRenewed:
     certificate: Lifetime
 
 
+@dataclass(frozen=True, slots=True)
+class Entitled:
+    """Verified entitlements arrived.
+
+    ``sequence`` is that of a release code that came with them: nobody needs to enter
+    it any more.
+    """
+
+    entitlements: Entitlements
+    next_sync_in: int
+    sequence: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotSynced:
+    """No validly signed entitlements were heard."""
+
+    reason: str
+    retry_after: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class VoucherEntered:
+    """A voucher waits for its redemption, which is due at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class CodeEntered:
+    """A genuine release code was typed in, of a product that is known here."""
+
+    release: Release
+    product: Product
+
+
 Event = (
     Booted
     | Ticked
@@ -149,6 +211,10 @@ Event = (
     | HeardNothing
     | InitialisationRequested
     | CertificateRenewed
+    | Entitled
+    | NotSynced
+    | VoucherEntered
+    | CodeEntered
 )
 
 
@@ -173,6 +239,11 @@ class RefreshKeys:
 
 
 @dataclass(frozen=True, slots=True)
+class Sync:
+    """Redeem what waits for it, then ask which functions there are."""
+
+
+@dataclass(frozen=True, slots=True)
 class SetClock:
     """Set the real-time clock."""
 
@@ -188,4 +259,4 @@ class Announce:
     due_in: timedelta | None = None
 
 
-Action = Initialise | Check | Renew | RefreshKeys | SetClock | Announce
+Action = Initialise | Check | Renew | RefreshKeys | Sync | SetClock | Announce

@@ -7,6 +7,8 @@
   not before it has really tried ``minimum_attempts`` times. A clock that jumps or a
   year on a shelf therefore locks nobody.
 * Once locked it goes on asking, and the first signed ``active`` unlocks it.
+* It asks for its functions after each boot and as often as the vendor says, best right
+  after a check. Whatever becomes of that, the licence has nothing to do with it.
 * Emergency calls, the admin pages and all data are kept in every state.
 """
 
@@ -15,6 +17,7 @@ from datetime import timedelta
 from functools import singledispatch
 from typing import Final
 
+from fleet.pbx.functions import described, quantities
 from fleet.pbx.lease import Lease, Verdict
 from fleet.pbx.life import (
     Action,
@@ -23,18 +26,23 @@ from fleet.pbx.life import (
     Booted,
     CertificateRenewed,
     Check,
+    CodeEntered,
+    Entitled,
     Event,
     HeardNothing,
     InitialisationRequested,
     Initialise,
     Moment,
     Notice,
+    NotSynced,
     RefreshKeys,
     Renew,
     SetClock,
     Standing,
     State,
+    Sync,
     Ticked,
+    VoucherEntered,
 )
 from fleet.pbx.timekeeping import Doubt
 
@@ -50,6 +58,9 @@ CHECK_BOUNDS: Final = (60, 7 * DAY)
 RETRY_BOUNDS: Final = (60, DAY)
 RETRY_IN: Final = HOUR
 """How often to try before any lease has said so."""
+SYNC_BOUNDS: Final = (60, 7 * DAY)
+SYNCED_EARLY: Final = 2 * HOUR
+"""A sync that is due this soon is done with the check: one handshake, not two."""
 KEYS_ASKED_EVERY: Final = timedelta(days=7)
 TRIES_WITH_AN_OLD_CERTIFICATE: Final = 3
 
@@ -66,9 +77,11 @@ def step(state: State, event: Event, moment: Moment) -> Step:
 
     The caller stores the new state before it acts.
     """
+    counted = state
     if not isinstance(event, Booted):
-        state = replace(state, time=state.time.counted(moment.uptime))
-    return _react(event, state, moment)
+        counted = replace(state, time=state.time.counted(moment.uptime))
+    after, actions = _react(event, counted, moment)
+    return after, (*actions, *_what_ended(state, after))
 
 
 @singledispatch
@@ -91,14 +104,16 @@ def _booted(event: Booted, state: State, moment: Moment) -> Step:
         # A new box comes from a shelf. And the clock is left alone: it may be right,
         # and TLS needs it.
         said += (Announce(Notice.CLOCK_AHEAD),)
-    return replace(state, time=time, wake_at=moment.uptime + delay), said
+    due_at = moment.uptime + delay
+    return replace(state, time=time, wake_at=due_at, sync_at=due_at), said
 
 
 @_react.register
 def _ticked(_event: Ticked, state: State, moment: Moment) -> Step:
     state, said = _judge_silence(state)
     if moment.uptime < state.wake_at:
-        return state, said
+        due = state.may_sync and moment.uptime >= state.sync_at
+        return state, (*said, Sync()) if due else said
     if _needs_initialisation(state, moment):
         return state, (*said, Initialise())
     return state, (*said, Check())
@@ -125,8 +140,13 @@ def _answered(event: Answered, state: State, moment: Moment) -> Step:
     )
     if lease.verdict is Verdict.ACTIVE:
         answered = replace(answered, failed_attempts=0)
+    if not state.functions_enabled:
+        answered = replace(answered, sync_at=moment.uptime)
     said = (SetClock(lease.server_time), _verdict_notice(state, event))
-    return _with_errands(answered, lease, said, initialised=initialised)
+    answered, errands = _errands(answered, lease, initialised=initialised)
+    if answered.may_sync and answered.sync_at <= moment.uptime + SYNCED_EARLY:
+        errands += (Sync(),)
+    return answered, said + errands
 
 
 @_react.register
@@ -150,6 +170,45 @@ def _heard_nothing(event: HeardNothing, state: State, moment: Moment) -> Step:
 def _renewed(event: CertificateRenewed, state: State, _moment: Moment) -> Step:
     renewed = replace(state, certificate=event.certificate)
     return renewed, (Announce(Notice.CERTIFICATE_RENEWED),)
+
+
+@_react.register
+def _entitled(event: Entitled, state: State, moment: Moment) -> Step:
+    holding = state.holding.signed(event.entitlements)
+    if event.sequence is not None:
+        holding = holding.with_used(event.sequence)
+    due_in = _bounded(event.next_sync_in, SYNC_BOUNDS)
+    said = Announce(
+        Notice.ENTITLED,
+        detail=described(holding.at(state.time.now)),
+        due_in=timedelta(seconds=due_in),
+    )
+    return replace(state, holding=holding, sync_at=moment.uptime + due_in), (said,)
+
+
+@_react.register
+def _not_synced(event: NotSynced, state: State, moment: Moment) -> Step:
+    wait = HOUR * (0.75 + moment.draw / 2)
+    if event.retry_after is not None:
+        wait = _bounded(event.retry_after, RETRY_BOUNDS)
+    said = Announce(
+        Notice.NOT_SYNCED, detail=event.reason, due_in=timedelta(seconds=wait)
+    )
+    return replace(state, sync_at=moment.uptime + wait), (said,)
+
+
+@_react.register
+def _voucher_entered(_: VoucherEntered, state: State, moment: Moment) -> Step:
+    return replace(state, sync_at=moment.uptime), ()
+
+
+@_react.register
+def _code_entered(event: CodeEntered, state: State, _moment: Moment) -> Step:
+    state = replace(
+        state, holding=state.holding.with_code(event.release, event.product)
+    )
+    said = described(state.holding.at(state.time.now))
+    return state, (Announce(Notice.CODE_ENTERED, detail=said),)
 
 
 def _judge_silence(state: State) -> Step:
@@ -201,23 +260,35 @@ def _needs_initialisation(state: State, moment: Moment) -> bool:
     return tried and state.certificate.not_after < now
 
 
-def _with_errands(
-    state: State, lease: Lease, said: tuple[Action, ...], *, initialised: bool
-) -> Step:
-    """Add what is best done while the vendor is known to answer and the time is sure.
+def _errands(state: State, lease: Lease, *, initialised: bool) -> Step:
+    """Return what is best done while the vendor is known to answer, and the time.
 
     A blocked or replaced PBX would not be given a certificate.
     """
     now = lease.server_time
+    errands: tuple[Action, ...] = ()
     if initialised:
-        return replace(state, keys_asked_at=now), said
+        return replace(state, keys_asked_at=now), errands
     barred = state.standing in {Standing.BLOCKED, Standing.REPLACED}
     if state.certificate and now >= state.certificate.renews_at and not barred:
-        said += (Renew(),)
+        errands += (Renew(),)
     if state.keys_asked_at is None or now - state.keys_asked_at >= KEYS_ASKED_EVERY:
         state = replace(state, keys_asked_at=now)
-        said += (RefreshKeys(),)
-    return state, said
+        errands += (RefreshKeys(),)
+    return state, errands
+
+
+def _what_ended(before: State, after: State) -> tuple[Announce, ...]:
+    """Tell what came to its last day, as far as time alone took it away."""
+    if before.holding != after.holding or not before.functions_enabled:
+        return ()
+    had = before.holding.at(before.time.now)
+    there = quantities(after.holding.at(after.time.now))
+    return tuple(
+        Announce(Notice.FUNCTION_ENDED, detail=f"{there.get(name, 0)} {name} are left")
+        for name, quantity in quantities(had).items()
+        if there.get(name, 0) < quantity
+    )
 
 
 def _verdict_notice(before: State, event: Answered) -> Announce:

@@ -43,6 +43,11 @@ SENTENCES: Final = {
     Notice.RENEWAL_FAILED: "The certificate could not be renewed; that can wait.",
     Notice.KEYS_REFRESHED: "The vendor's key set is fresh.",
     Notice.KEYS_NOT_REFRESHED: "The key set could not be refreshed; that can wait.",
+    Notice.ENTITLED: "The vendor has signed which functions this PBX has.",
+    Notice.NOT_SYNCED: "The vendor has signed no functions now: they stay as they are.",
+    Notice.NOT_REDEEMED: "The voucher was not redeemed.",
+    Notice.CODE_ENTERED: "The release code is genuine and was entered.",
+    Notice.FUNCTION_ENDED: "A function has come to its last day.",
 }
 BAD_NEWS: Final = frozenset(
     {
@@ -50,17 +55,36 @@ BAD_NEWS: Final = frozenset(
         Notice.LOCKED,
         Notice.BLOCKED,
         Notice.REPLACED,
+        Notice.NOT_REDEEMED,
     }
 )
-GOOD_NEWS: Final = frozenset({Notice.INITIALISED, Notice.ACTIVE, Notice.UNLOCKED})
-WHAT_IS_DUE: Final = {Notice.WARNING: "Locks", Notice.NOTHING: "Tries again"}
+GOOD_NEWS: Final = frozenset(
+    {
+        Notice.INITIALISED,
+        Notice.ACTIVE,
+        Notice.UNLOCKED,
+        Notice.ENTITLED,
+        Notice.CODE_ENTERED,
+    }
+)
+WHAT_IS_DUE: Final = {
+    Notice.WARNING: "Locks",
+    Notice.NOTHING: "Tries again",
+    Notice.NOT_SYNCED: "Tries again",
+}
+WHAT_IS_TOLD: Final = {
+    Notice.ENTITLED: "Functions",
+    Notice.CODE_ENTERED: "Functions",
+    Notice.FUNCTION_ENDED: "Now",
+}
 
 
 def sentence(announced: Announce) -> str:
     """Return what a person reads."""
     said = SENTENCES[announced.notice]
     if announced.detail:
-        said += f" Why: {announced.detail}."
+        told = WHAT_IS_TOLD.get(announced.notice, "Why")
+        said += f" {told}: {announced.detail}."
     if announced.due_in is not None:
         due = WHAT_IS_DUE.get(announced.notice, "Asks")
         said += f" {due} in {in_words(announced.due_in)}."

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -18,6 +18,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from fleet.pbx.credentials import Credentials
 from fleet.pbx.documents import KeySet, read_key_set
 from fleet.pbx.errors import Nothing
+from fleet.pbx.functions import (
+    Entered,
+    Entitlements,
+    Function,
+    Holding,
+    Stacking,
+)
 from fleet.pbx.lease import Lease, Verdict
 from fleet.pbx.life import Lifetime, Standing, State
 from fleet.pbx.memory import Memory
@@ -30,6 +37,7 @@ class Record:
 
     ``initialising_key`` and ``renewing_key`` are private keys that were sent out for
     certification and not yet answered: a repeat must send the same key again.
+    ``vouchers`` are the codes of those that wait for their redemption.
     """
 
     state: State
@@ -39,6 +47,7 @@ class Record:
     key_set: str | None = None
     continuation: str | None = field(default=None, repr=False)
     release_key: str | None = field(default=None, repr=False)
+    vouchers: tuple[str, ...] = field(default=(), repr=False)
 
     def trusted_key_set(self, root_key: Ed25519PublicKey) -> KeySet | None:
         """Verify the key set again, for new firmware may have a new root."""
@@ -66,7 +75,8 @@ def read_record(content: bytes) -> Record:
     """Read what ``write_record`` wrote.
 
     Raises ``ValueError`` where it is something else, such as the record of a firmware
-    that remembered other things: a PBX then begins as from the factory.
+    that remembered other things: a PBX then begins as from the factory. What firmware
+    before the Voucher Center wrote is read: it has no functions yet, and asks.
     """
     try:
         document: dict[str, Any] = json.loads(content)
@@ -76,6 +86,7 @@ def read_record(content: bytes) -> Record:
                 **document,
                 "state": _state(document["state"]),
                 "credentials": Credentials(**credentials) if credentials else None,
+                "vouchers": tuple(document.get("vouchers", ())),
             }
         )
     except (KeyError, TypeError, AttributeError) as error:
@@ -84,7 +95,7 @@ def read_record(content: bytes) -> Record:
 
 def _plain(value: object) -> str | float:
     match value:
-        case datetime():
+        case date():  # and every datetime
             return value.isoformat()
         case timedelta():
             return value.total_seconds()
@@ -103,6 +114,7 @@ def _state(stored: Mapping[str, Any]) -> State:
         ),
         "lease": _lease(stored["lease"]) if stored["lease"] else None,
         "certificate": _lifetime(stored["certificate"]),
+        "holding": _holding(stored.get("holding", {})),
     }
     if stored["keys_asked_at"]:
         restored = _with(restored, datetime.fromisoformat, "keys_asked_at")
@@ -124,6 +136,34 @@ def _lifetime(stored: Mapping[str, Any] | None) -> Lifetime | None:
     if stored is None:
         return None
     return Lifetime(**_with(stored, datetime.fromisoformat, "not_before", "not_after"))
+
+
+def _holding(stored: Mapping[str, Any]) -> Holding:
+    entitlements = stored.get("entitlements")
+    return Holding(
+        entitlements=_entitlements(entitlements) if entitlements else None,
+        entered=tuple(map(_entered, stored.get("entered", ()))),
+        used=tuple(stored.get("used", ())),
+    )
+
+
+def _entitlements(stored: Mapping[str, Any]) -> Entitlements:
+    instants = _with(stored, datetime.fromisoformat, "issued_at", "ask_again_by")
+    functions = tuple(
+        Function(**{**each, "expires_on": _day(each["expires_on"])})
+        for each in stored["functions"]
+    )
+    return Entitlements(**instants | {"functions": functions})
+
+
+def _entered(stored: Mapping[str, Any]) -> Entered:
+    stacking = Stacking(stored["stacking"])
+    last_day = _day(stored["last_day"])
+    return Entered(**{**stored, "stacking": stacking, "last_day": last_day})
+
+
+def _day(stored: str | None) -> date | None:
+    return None if stored is None else date.fromisoformat(stored)
 
 
 def _with(

@@ -2,23 +2,29 @@
 """Puts the PBX of a folder together and prints what it says."""
 
 import json
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 import click
 
 from fleet.pbx.appliance import ReferencePbx
 from fleet.pbx.clocks import AcceleratedClock, Clock
+from fleet.pbx.codes import NotAccepted
+from fleet.pbx.functions import Function, described
 from fleet.pbx.life import Announce
 from fleet.pbx.memory import DiskMemory
 from fleet.pbx.narration import BAD_NEWS, GOOD_NEWS, sentence
 from fleet.pbx.surroundings import Surroundings
 from fleet.pbx.transport import HttpsTransport, Transport
+from fleet.pbx.voucher_center import Released
 from fleet.pbx.workshop import NoPlate, Plate
 
 DAY: Final = 86400
+
+Typed = TypeVar("Typed")
 
 
 class Stage:
@@ -68,13 +74,37 @@ class Stage:
         All is well when the functions work and ``outcome`` is not ``Nothing``.
         """
         facts = _facts(pbx)
+        if isinstance(outcome, Released) and outcome.release_code:
+            facts["release_code"] = outcome.release_code
         if self._as_json:
-            click.echo(json.dumps(facts))
+            listed = [_function(each) for each in pbx.functions]
+            click.echo(json.dumps({**facts, "functions": listed}))
         else:
+            facts["functions"] = described(pbx.functions)
             for name, value in facts.items():
                 click.echo(f"{name.replace('_', ' '):>20}  {value}")
         if isinstance(outcome, Exception) or not pbx.functions_enabled:
             raise SystemExit(1)
+
+    def list_functions(self, pbx: ReferencePbx) -> None:
+        """Print the functions, one a line."""
+        for each in pbx.functions:
+            until = f"until {each.expires_on}" if each.expires_on else "for ever"
+            said = f"{each.quantity:>6} {each.function} {until} ({each.source})"
+            click.echo(json.dumps(_function(each)) if self._as_json else said)
+
+    def type_in(self, what: str, enter: Callable[[str], Typed]) -> Typed:
+        """Ask the person for a code, which stands in no history of the shell.
+
+        Through a pipe it is read without asking. Raises ``click.ClickException`` where
+        the PBX does not take it.
+        """
+        try:
+            asks = sys.stdin.isatty()
+            typed = click.prompt(what) if asks else sys.stdin.readline()
+            return enter(typed)
+        except NotAccepted as refused:
+            raise click.ClickException(f"{refused.reason}.") from refused
 
     def _teller(self, clock: Clock) -> Callable[[Announce], None]:
         def tell(announced: Announce) -> None:
@@ -103,6 +133,15 @@ def _stamp(clock: Clock) -> str:
 def _utc(instant: datetime) -> str:
     """Spell an instant as the wire does: RFC 3339 in UTC, with ``Z``."""
     return instant.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _function(each: Function) -> dict[str, str | int | None]:
+    return {
+        "function": each.function,
+        "quantity": each.quantity,
+        "expires_on": each.expires_on.isoformat() if each.expires_on else None,
+        "source": each.source,
+    }
 
 
 def _facts(pbx: ReferencePbx) -> dict[str, str | int | bool | None]:

@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from fleet.pbx.factory import Firmware, Identity
+from fleet.pbx.functions import Catalogue, Product, Stacking
 
 PLATE: Final = "plate.json"
 
@@ -26,7 +27,11 @@ class NoPlate(Exception):  # noqa: N818 -- reads as what is missing
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plate:
-    """What is fixed when a PBX leaves the factory."""
+    """What is fixed when a PBX leaves the factory.
+
+    ``catalogue`` names a JSON file with the meaning of product numbers, such as
+    ``{"17": {"function": "users", "stacking": "add"}}``; empty is none.
+    """
 
     serial_number: str
     device_secret: str = field(repr=False)
@@ -36,6 +41,7 @@ class Plate:
     device_type: str
     software_version: str
     built_at: str
+    catalogue: str = ""
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -61,7 +67,7 @@ class Plate:
 
     @property
     def firmware(self) -> Firmware:
-        """What runs on it; raises ``OSError`` or ``ValueError`` for a bad root key."""
+        """What runs on it; raises ``OSError`` or ``ValueError`` for a bad file."""
         root_key = load_pem_public_key(Path(self.root_key).read_bytes())
         if not isinstance(root_key, Ed25519PublicKey):
             raise ValueError("the root key is not Ed25519")  # noqa: TRY004 -- a bad file
@@ -70,4 +76,15 @@ class Plate:
             software_version=self.software_version,
             root_key=root_key,
             built_at=datetime.fromisoformat(self.built_at),
+            catalogue=_read_catalogue(Path(self.catalogue)) if self.catalogue else {},
         )
+
+
+def _read_catalogue(path: Path) -> Catalogue:
+    try:
+        return {
+            int(number): Product(each["function"], Stacking(each["stacking"]))
+            for number, each in json.loads(path.read_bytes()).items()
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError("the catalogue is not one") from error

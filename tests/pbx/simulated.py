@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -18,15 +19,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, pkcs7
 from cryptography.x509.oid import NameOID
+from pbx.simulated_center import RELEASE_KEY, SimulatedCenter
 
-from fleet.pbx.appliance import ReferencePbx
-from fleet.pbx.clocks import AcceleratedClock
 from fleet.pbx.documents import thumbprint
 from fleet.pbx.errors import Unreachable
-from fleet.pbx.factory import Firmware, Identity
-from fleet.pbx.life import Announce, Notice, Standing
-from fleet.pbx.memory import Memory, VolatileMemory
-from fleet.pbx.surroundings import Surroundings
 from fleet.pbx.transport import Answer, Request
 
 SERIAL = "A1B2C3D4E5"
@@ -64,6 +60,7 @@ class SimulatedVendor:
     true_time: Callable[[], datetime]
     root: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     signer: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
+    entitler: Ed25519PrivateKey = field(default_factory=Ed25519PrivateKey.generate)
     verdict: str = "active"
     grace: timedelta = timedelta(days=30)
     minimum_attempts: int = 360
@@ -79,6 +76,8 @@ class SimulatedVendor:
     certified: dict[bytes, str] = field(default_factory=dict)
     continuation: int = 0
     purpose: str = "cic-lease"
+    retry_in: int = 3600
+    center: SimulatedCenter = field(default_factory=lambda: SimulatedCenter(SERIAL))
 
     def __post_init__(self) -> None:
         self.ca_key = ec.generate_private_key(ec.SECP256R1())
@@ -102,16 +101,24 @@ class SimulatedVendor:
         pass
 
     def asked(self, path: str) -> list[dict[str, Any]]:
-        return [body for request, body in self.requests if request.path == path]
+        """Return the bodies that were sent to a path, whatever the query."""
+        return [
+            body
+            for request, body in self.requests
+            if request.path.partition("?")[0] == path
+        ]
 
     def _answer(self, request: Request) -> Answer:
         routes = {
+            "/voucher/v1/entitlements": self._entitlements,
+            "/voucher/v1/redemptions": self._redeem,
+            "/voucher/v1/trials": self._try,
             "/cic/v1/initialise": self._initialise,
             "/cic/v1/check": self._check,
             "/cic/v1/keyset": self._keyset,
             "/.well-known/est/simplereenroll": self._reenroll,
         }
-        return routes[request.path](request)
+        return routes[request.path.partition("?")[0]](request)
 
     def _initialise(self, request: Request) -> Answer:
         body = json.loads(request.body)
@@ -131,21 +138,29 @@ class SimulatedVendor:
                 self.verdict = "active"
         document = {
             "certificate_chain": self.certified[key],
-            "release_key": base64.urlsafe_b64encode(bytes(32)).decode().rstrip("="),
+            "release_key": base64.urlsafe_b64encode(RELEASE_KEY).decode().rstrip("="),
             "keyset": self.key_set(),
             "lease": self.lease(body["nonce"]),
         }
         return Answer(status=201, headers=JSON, body=json.dumps(document).encode())
 
-    def _check(self, request: Request) -> Answer:
+    def _refused(self, request: Request, *standings: str) -> Answer | None:
+        """Look at the certificate, and at whether the standing allows it."""
         assert request.credentials is not None
-        body = json.loads(request.body)
         chain = request.credentials.chain
         if chain not in self.certified.values():
             return problem(403, "device-not-recognised")
         leaf = x509.load_pem_x509_certificate(chain.encode())
         if leaf.not_valid_after_utc < self.true_time():
             raise Unreachable("certificate expired")
+        if standings and self.verdict not in standings:
+            return problem(403, "device-not-permitted")
+        return None
+
+    def _check(self, request: Request) -> Answer:
+        body = json.loads(request.body)
+        if refused := self._refused(request):
+            return refused
         self.continuation += 1
         document = {
             "lease": self.lease(body["nonce"]),
@@ -167,6 +182,58 @@ class SimulatedVendor:
         headers = {"content-type": "application/pkcs7-mime; smime-type=certs-only"}
         return Answer(status=200, headers=headers, body=body)
 
+    def _entitlements(self, request: Request) -> Answer:
+        if refused := self._refused(request, "active"):
+            return refused
+        nonce = parse_qs(urlsplit(request.path).query)["nonce"][0]
+        document = {
+            "entitlements": self.entitlements(nonce),
+            "next_sync_in": self.center.next_sync_in,
+        }
+        return Answer(status=200, headers=JSON, body=json.dumps(document).encode())
+
+    def _redeem(self, request: Request) -> Answer:
+        if refused := self._refused(request, "active", "locked"):
+            return refused
+        body = json.loads(request.body)
+        release_code = self.center.redeem(body["code"])
+        if release_code is None:
+            return problem(404, "voucher-not-valid")
+        return self._released(body, release_code)
+
+    def _try(self, request: Request) -> Answer:
+        if refused := self._refused(request, "active"):
+            return refused
+        body = json.loads(request.body)
+        offer = self.center.trials.pop(body["product_number"], None)
+        if offer is None:
+            return problem(409, "trial-already-used")
+        return self._released(body, self.center.release(offer))
+
+    def _released(self, body: dict[str, Any], release_code: str) -> Answer:
+        document = {
+            "product_number": 17,
+            "quantity": 10,
+            "release_code": release_code,
+            "redeemed_at": rfc3339(self.now),
+            "entitlements": self.entitlements(body["nonce"]),
+        }
+        return Answer(status=201, headers=JSON, body=json.dumps(document).encode())
+
+    def entitlements_claims(self, nonce: str) -> dict[str, Any]:
+        return {
+            "iss": "https://vendor.example",
+            "sub": SERIAL,
+            "jti": f"entitlements-{len(self.requests)}",
+            "nonce": nonce,
+            "iat": int(self.now.timestamp()),
+            **self.center.claims(self.now),
+        }
+
+    def entitlements(self, nonce: str) -> str:
+        claims = self.entitlements_claims(nonce)
+        return sign(claims, self.entitler, typ="entitlements+jwt")
+
     def lease_claims(self, nonce: str) -> dict[str, Any]:
         now = self.now
         locks_at = now + DAY + self.grace
@@ -182,7 +249,7 @@ class SimulatedVendor:
             "reason": "in-good-standing" if active else self.verdict,
             "server_time": rfc3339(now),
             "next_check_in": 86400,
-            "retry_in": 3600,
+            "retry_in": self.retry_in,
             "lock_at": rfc3339(locks_at),
             "warn_at": [rfc3339(locks_at - timedelta(days=d)) for d in (14, 7, 3, 1)],
             "minimum_attempts": self.minimum_attempts,
@@ -196,7 +263,6 @@ class SimulatedVendor:
         return sign(self.lease_claims(nonce), self.signer, typ="cic-lease+jwt")
 
     def key_set_claims(self) -> dict[str, Any]:
-        raw = self.signer.public_key().public_bytes_raw()
         return {
             "iss": "https://vendor.example",
             "jti": f"keys-{self.key_set_version}",
@@ -205,18 +271,23 @@ class SimulatedVendor:
             "version": self.key_set_version,
             "keys": [
                 {"kty": "AKP", "kid": "of-a-later-kind", "alg": "ML-DSA-44"},
-                {
-                    "kty": "OKP",
-                    "crv": "Ed25519",
-                    "x": base64.urlsafe_b64encode(raw).decode().rstrip("="),
-                    "kid": thumbprint(self.signer.public_key()),
-                    "use": "sig",
-                    "alg": "EdDSA",
-                    "purpose": self.purpose,
-                    "not_before": rfc3339(self.keys_from),
-                    "not_after": rfc3339(self.keys_from + 20 * YEAR),
-                },
+                self._jwk(self.signer, self.purpose),
+                self._jwk(self.entitler, "entitlements"),
             ],
+        }
+
+    def _jwk(self, key: Ed25519PrivateKey, purpose: str) -> dict[str, str]:
+        raw = key.public_key().public_bytes_raw()
+        return {
+            "kty": "OKP",
+            "crv": "Ed25519",
+            "x": base64.urlsafe_b64encode(raw).decode().rstrip("="),
+            "kid": thumbprint(key.public_key()),
+            "use": "sig",
+            "alg": "EdDSA",
+            "purpose": purpose,
+            "not_before": rfc3339(self.keys_from),
+            "not_after": rfc3339(self.keys_from + 20 * YEAR),
         }
 
     def key_set(self) -> str:
@@ -246,83 +317,6 @@ def problem(status: int, code: str, **headers: str) -> Answer:
 
 def silence(_request: Request, _honestly: Callable[[], Answer]) -> Answer:
     raise Unreachable("no route")
-
-
-@dataclass
-class World:
-    """A PBX, its vendor, and the time that is true whatever any clock says."""
-
-    clock: AcceleratedClock
-    vendor: SimulatedVendor
-    memory: Memory
-    pbx: ReferencePbx
-    said: list[Announce]
-    built_at: datetime
-
-    @property
-    def notices(self) -> list[Notice]:
-        return [announced.notice for announced in self.said]
-
-    def stands(self) -> Standing:
-        return self.pbx.standing
-
-    def reboot(self, *, off_for: timedelta = timedelta(0)) -> ReferencePbx:
-        self.clock.switch_off(off_for.total_seconds())
-        self.pbx = make_pbx(self)
-        self.pbx.boot()
-        return self.pbx
-
-
-def make_world(
-    *,
-    memory: Memory | None = None,
-    built_at: datetime = NOON - timedelta(days=10),
-    rtc: datetime = NOON,
-    boots: bool = True,
-    **vendor: Any,
-) -> World:
-    clock = AcceleratedClock(rtc)
-
-    def true_time() -> datetime:
-        return NOON + timedelta(seconds=clock.elapsed)
-
-    world = World(
-        clock=clock,
-        vendor=SimulatedVendor(true_time, **vendor),
-        memory=memory or VolatileMemory(),
-        pbx=None,  # type: ignore[arg-type]  # put together two lines below
-        said=[],
-        built_at=built_at,
-    )
-    world.pbx = make_pbx(world)
-    if boots:
-        world.pbx.boot()
-    return world
-
-
-def make_pbx(
-    world: World,
-    *,
-    draw: Callable[[], float] = lambda: 0.5,
-    firmware: Firmware | None = None,
-) -> ReferencePbx:
-    return ReferencePbx(
-        Identity(serial_number=SERIAL, device_secret=SECRET),
-        firmware or make_firmware(world),
-        transport=world.vendor,
-        memory=world.memory,
-        surroundings=Surroundings(clock=world.clock, draw=draw, tell=world.said.append),
-    )
-
-
-def make_firmware(world: World, *, issuer: str | None = None) -> Firmware:
-    return Firmware(
-        device_type="pbx-one",
-        software_version="1.0",
-        root_key=world.vendor.root.public_key(),
-        built_at=world.built_at,
-        issuer=issuer,
-    )
 
 
 def tampered(answer: Answer, **changed: Any) -> Answer:

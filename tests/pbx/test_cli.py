@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from pbx.simulated import SERIAL, SimulatedVendor, problem, silence
+from pbx.simulated_center import USERS
 
 from fleet.pbx import stage
 from fleet.pbx.cli import commands
@@ -29,10 +30,10 @@ def vendor(monkeypatch: pytest.MonkeyPatch) -> SimulatedVendor:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Run:
-    def call(*arguments: str) -> Result:
+    def call(*arguments: str, typed: str | None = None) -> Result:
         command, *rest = arguments
         folder = ["--folder", str(tmp_path / "pbx")]
-        return CliRunner().invoke(commands, [command, *folder, *rest])
+        return CliRunner().invoke(commands, [command, *folder, *rest], input=typed)
 
     return call
 
@@ -85,6 +86,7 @@ def test_every_line_of_json_is_json(run: Run, plate: list[str]) -> None:
     assert [line["event"] for line in lines[:-1]] == [
         "booted",
         "initialised",
+        "entitled",
     ]
     assert lines[-1]["standing"] == "running"
 
@@ -118,7 +120,10 @@ def test_nothing_and_a_signed_no_are_failures(
     assert "standing  blocked" in status.output
 
 
-@pytest.mark.parametrize("command", ["check", "renew", "live", "status"])
+@pytest.mark.parametrize(
+    "command",
+    ["check", "renew", "live", "status", "sync", "redeem", "enter-code", "functions"],
+)
 def test_without_a_pbx_it_says_how_to_make_one(run: Run, command: str) -> None:
     answer = run(command)
 
@@ -144,6 +149,7 @@ def test_a_life_of_two_days_tells_its_story(run: Run, plate: list[str]) -> None:
     assert story == [
         "booted",
         "active",
+        "entitled",
         "power-cut",
         "nothing",
         "network-back",
@@ -159,3 +165,86 @@ def test_a_new_pbx_can_live_at_once(run: Run, plate: list[str]) -> None:
 
     assert "day 1 00:00  Power is on." in answer.output
     assert answer.exit_code == 0
+
+
+def test_a_voucher_is_redeemed_from_a_prompt_and_its_functions_are_listed(
+    run: Run, plate: list[str], vendor: SimulatedVendor
+) -> None:
+    run("initialise", *plate)
+    code = vendor.center.sell(USERS)
+
+    redeemed = run("redeem", typed=f"{code}\n")
+    listed = run("functions", "--json")
+    status = run("status")
+
+    assert redeemed.exit_code == listed.exit_code == 0
+    assert vendor.center.redeemed[code.replace("-", "")] in redeemed.output
+    assert json.loads(listed.output) == {
+        "function": "users",
+        "quantity": 10,
+        "expires_on": None,
+        "source": "voucher",
+    }
+    assert "functions  10 users" in status.output
+
+
+def test_a_voucher_without_network_waits_and_a_sync_redeems_it(
+    run: Run, plate: list[str], vendor: SimulatedVendor
+) -> None:
+    run("initialise", *plate)
+    code = vendor.center.sell(USERS)
+    vendor.meddler = silence
+    failed = run("redeem", typed=f"{code}\n")
+    vendor.meddler = None
+
+    synced = run("sync", "--json")
+
+    assert failed.exit_code == 1
+    assert code not in failed.output.replace(f"Voucher code: {code}", "")
+    told = [json.loads(line) for line in synced.output.splitlines()][-1]
+    assert [each["quantity"] for each in told["functions"]] == [10]
+
+
+def test_a_release_code_is_typed_in_without_network_and_once(
+    run: Run, plate: list[str], vendor: SimulatedVendor, tmp_path: Path
+) -> None:
+    catalogue = tmp_path / "catalogue.json"
+    catalogue.write_text('{"17": {"function": "users", "stacking": "add"}}')
+    run("initialise", *plate, f"--catalogue={catalogue}")
+    code = vendor.center.release(USERS)
+    vendor.meddler = silence
+
+    entered = run("enter-code", typed=f"{code.lower()}\n")
+    again = run("enter-code", typed=f"{code}\n")
+    mistyped = run("enter-code", typed="40404\n")
+
+    assert [each.exit_code for each in (entered, again, mistyped)] == [0, 1, 1]
+    assert "functions  10 users" in entered.output
+    assert "already entered" in again.output
+    assert "has 25 symbols, and 5 were typed" in mistyped.output
+
+
+def test_a_trial_is_had_once(
+    run: Run, plate: list[str], vendor: SimulatedVendor
+) -> None:
+    run("initialise", *plate)
+    vendor.center.trials[19] = USERS
+
+    assert "functions  10 users" in run("try", "--product=19").output
+    again = run("try", "--product=19")
+
+    assert again.exit_code == 1
+    assert "trial-already-used" in again.output
+
+
+@pytest.mark.parametrize("written", ["[]", '{"17": {}}', '{"x": {}}', "{"])
+def test_a_catalogue_that_is_none_is_named(
+    run: Run, plate: list[str], tmp_path: Path, written: str
+) -> None:
+    catalogue = tmp_path / "catalogue.json"
+    catalogue.write_text(written)
+
+    answer = run("initialise", *plate, f"--catalogue={catalogue}")
+
+    assert answer.exit_code == 1
+    assert "Traceback" not in answer.output

@@ -14,15 +14,12 @@ from pbx.simulated import (
     DAY,
     JSON,
     PROBLEM,
-    World,
     encode,
-    make_firmware,
-    make_pbx,
-    make_world,
     problem,
     sign,
     tampered,
 )
+from pbx.world import World, make_firmware, make_pbx, make_running, make_world
 
 from fleet.pbx import errors
 from fleet.pbx.documents import thumbprint
@@ -34,12 +31,6 @@ from fleet.pbx.transport import Answer, Request
 INITIALISE = "/cic/v1/initialise"
 KEY_SET = "/cic/v1/keyset"
 PORTAL = b"<!doctype html><html><body>Welcome! Please log in.</body></html>"
-
-
-def make_running(**vendor: Any) -> World:
-    world = make_world(**vendor)
-    assert isinstance(world.pbx.initialise(), Lease)
-    return world
 
 
 def plain(status: int, body: bytes, content_type: str = "text/html") -> Answer:

@@ -6,7 +6,13 @@ import stat
 from pathlib import Path
 
 import pytest
-from pbx.simulated import DAY, make_world
+from pbx.power import FailingPower, PowerCut
+from pbx.simulated import (
+    DAY,
+)
+from pbx.world import (
+    make_world,
+)
 
 from fleet.pbx.appliance import ReferencePbx
 from fleet.pbx.life import Standing
@@ -88,10 +94,6 @@ def test_two_ruined_slots_are_a_new_disk(tmp_path: Path) -> None:
     assert memory.read() == b"three"
 
 
-class PowerCut(BaseException):
-    """Not an ``Exception``: nothing may catch it and go on."""
-
-
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 @pytest.mark.parametrize("before", [True, False])
 def test_power_cut_around_each_step_of_writing_leaves_old_or_new(
@@ -147,25 +149,6 @@ def test_a_record_of_another_firmware_means_a_start_as_from_the_factory(
     assert world.stands() is Standing.RUNNING
 
 
-class FailingPower(VolatileMemory):
-    """Loses the power at one of the next writes, before or after it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.writes_left: int | None = None
-        self.keeps_the_last = False
-
-    def write(self, content: bytes) -> None:
-        if self.writes_left is None:
-            super().write(content)
-            return
-        self.writes_left -= 1
-        if self.writes_left >= 0 or self.keeps_the_last:
-            super().write(content)
-        if self.writes_left < 0:
-            raise PowerCut
-
-
 def live_two_days(pbx: ReferencePbx) -> None:
     pbx.boot()
     pbx.live_for(2 * DAY)
@@ -173,7 +156,7 @@ def live_two_days(pbx: ReferencePbx) -> None:
 
 
 @pytest.mark.parametrize("kept", [True, False])
-@pytest.mark.parametrize("writes", range(8))
+@pytest.mark.parametrize("writes", range(12))
 def test_power_cut_at_any_write_of_a_life_is_survived(
     writes: int, *, kept: bool
 ) -> None:

@@ -18,6 +18,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import codes_by_the_text
+
 # RFC 8410: what precedes the 32 bytes of an Ed25519 key in a SubjectPublicKeyInfo.
 ED25519 = bytes.fromhex("302a300506032b6570032100")
 
@@ -156,6 +158,7 @@ class PlainFirmware:
     trust: Trust
     continuation: str | None = None
     generation: int = 0
+    release_key: bytes = b""
     seen: set[str] = field(default_factory=set)
 
     @property
@@ -209,7 +212,8 @@ class PlainFirmware:
         )
         self.trust.learn(answer["keyset"])
         claims = self.believe(answer["lease"], nonce)
-        assert len(decoded(answer["release_key"])) == 32
+        self.release_key = decoded(answer["release_key"])
+        assert len(self.release_key) == 32
         self.accept(answer["certificate_chain"].encode())
         self.generation = claims["generation"]
         self.continuation = None
@@ -250,6 +254,51 @@ class PlainFirmware:
         else:
             assert expires_at - issued_at == 2 * DAY
         return claims
+
+    def redeem(self, code: str, *, status: int = 201) -> dict[str, Any]:
+        """Redeem a voucher; return the answer, with what its entitlements say."""
+        return self._release("redemptions", {"code": code}, status)
+
+    def start_trial(self, product_number: int, *, status: int = 201) -> dict[str, Any]:
+        """Try a product; return the answer, with what its entitlements say."""
+        return self._release("trials", {"product_number": product_number}, status)
+
+    def sync(self) -> list[dict[str, Any]]:
+        """Ask which functions there are; return them, as they are signed."""
+        nonce = base64url(secrets.token_bytes(16))
+        answer = self.call(f"/voucher/v1/entitlements?nonce={nonce}", identified=True)
+        assert 86400 * 0.95 <= answer["next_sync_in"] <= 86400 * 1.05
+        functions: list[dict[str, Any]] = self.entitled(answer, nonce)["functions"]
+        return functions
+
+    def _release(self, what: str, body: dict[str, Any], status: int) -> dict[str, Any]:
+        nonce = base64url(secrets.token_bytes(64))
+        answer: dict[str, Any] = self.call(
+            f"/voucher/v1/{what}",
+            {**body, "nonce": nonce, "a field of firmware to come": []},
+            identified=True,
+            status=status,
+        )
+        assert instant(answer["redeemed_at"])
+        return answer | {"functions": self.entitled(answer, nonce)["functions"]}
+
+    def entitled(self, answer: dict[str, Any], nonce: str) -> dict[str, Any]:
+        """Return the claims of entitlements of this PBX, over this nonce, or raise."""
+        token = answer["entitlements"]
+        claims = self.trust.read(token, "entitlements+jwt", "entitlements")
+        if (claims["sub"], claims["nonce"]) != (self.serial_number, nonce):
+            raise NotBelieved("about somebody else, or another question")
+        if claims["jti"] in self.seen:
+            raise NotBelieved("heard before")
+        self.seen.add(claims["jti"])
+        issued_at = datetime.fromtimestamp(claims["iat"], UTC)
+        assert instant(claims["expires"]) > issued_at
+        return claims
+
+    def read(self, release_code: str) -> codes_by_the_text.Said | None:
+        """Read a release code as if it was typed in; None where it is not genuine."""
+        code = release_code.replace("-", "")
+        return codes_by_the_text.read(code, self.serial_number, self.release_key)
 
     def renew(self) -> None:
         """Get a certificate for a new key by EST (RFC 7030), with curl."""

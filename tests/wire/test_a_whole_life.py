@@ -6,19 +6,16 @@ the wall clock of the service moved where weeks must pass.
 """
 
 import re
-from collections.abc import Callable, Iterator
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from faults.moved_clock import MovedClock
 from service import Service
+from wire.places import FIRST, SECOND, Make, later, refusal_of
 from wire.plain_firmware import (
     DAY,
     NotBelieved,
     PlainFirmware,
-    Refused,
-    Trust,
     base64url,
     instant,
     openssl,
@@ -29,68 +26,6 @@ pytestmark = [
     pytest.mark.foreign("curl"),
     pytest.mark.foreign("gcc"),
 ]
-
-FIRST, SECOND = "CX3000000001", "CX3000000002"
-SECRETS = {FIRST: "correct horse battery staple", SECOND: "a secret of the second"}
-HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-def clock(tmp_path: Path) -> MovedClock:
-    return MovedClock(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An installation that knows two PBXs, to be copied."""
-    service = Service(tmp_path_factory.mktemp("data"))
-    service.import_devices(SECRETS.items())
-    return service.data_dir
-
-
-@pytest.fixture
-def service(tmp_path: Path, clock: MovedClock, data: Path) -> Iterator[Service]:
-    with Service(
-        tmp_path / "service",
-        data=data,
-        environment=clock.environment,
-        PBX_OUTAGE_CREDIT="off",
-    ) as service:
-        yield service
-
-
-Make = Callable[[str], PlainFirmware]
-
-
-@pytest.fixture
-def make_pbx(service: Service, tmp_path: Path) -> Make:
-    def make(serial_number: str) -> PlainFirmware:
-        folder = tmp_path / serial_number
-        folder.mkdir()
-        root = service.data_dir / "keys" / "root.pub.pem"
-        return PlainFirmware(
-            folder,
-            serial_number,
-            SECRETS[serial_number],
-            ("localhost", service.port),
-            service.ca_file,
-            Trust(folder, root),
-        )
-
-    return make
-
-
-def _later(service: Service, clock: MovedClock, by: timedelta) -> None:
-    """Let time pass without anybody serving: it is the PBX's silence all the same."""
-    service.stop()
-    clock.move(by)
-    service.start()
-
-
-def _refusal(call: Callable[[], object]) -> tuple[int, str]:
-    with pytest.raises(Refused) as refused:
-        call()
-    return refused.value.status, refused.value.code
 
 
 def test_a_pbx_lives_by_the_protocol_page(
@@ -103,7 +38,7 @@ def test_a_pbx_lives_by_the_protocol_page(
     _check_key_sets(pbx)
     release_key = lease["release_key"]
 
-    _later(service, clock, DAY)
+    later(service, clock, DAY)
     lease = pbx.check()
     _check_lease_of_an_active_pbx(service, clock, lease, generation=1)
 
@@ -115,7 +50,7 @@ def test_a_pbx_lives_by_the_protocol_page(
 
     _check_block(service, pbx)
 
-    _later(service, clock, 40 * DAY)
+    later(service, clock, 40 * DAY)
     _check_lock(pbx, clock)
     _check_reinitialisation(service, clock, pbx, release_key)
 
@@ -152,7 +87,7 @@ def test_a_replaced_pbx_gets_its_verdict_and_its_heir_lives(
     )
     assert old.check()["verdict"] == "replaced"
     assert new.check()["verdict"] == "active"
-    assert _refusal(old.initialise) == (403, "device-not-permitted")
+    assert refusal_of(old.initialise) == (403, "device-not-permitted")
     assert old.authorities().read_text().startswith("subject")
     with pytest.raises(ConnectionError, match="403"):
         old.renew()
@@ -218,7 +153,7 @@ def _check_lock(pbx: PlainFirmware, clock: MovedClock) -> None:
     assert lease["verdict"] == "locked"
     assert instant(lease["lock_at"]) < clock.now()
     assert pbx.check()["verdict"] == "locked"
-    refused = _refusal(lambda: pbx.initialise(same_key=True))
+    refused = refusal_of(lambda: pbx.initialise(same_key=True))
     assert refused == (409, "new-key-required")
 
 
@@ -236,7 +171,7 @@ def _check_reinitialisation(
     fresh = [each.read_bytes() for each in files]
     for file, content in zip(files, stale, strict=True):
         file.write_bytes(content)
-    assert _refusal(pbx.check) == (403, "device-not-recognised")
+    assert refusal_of(pbx.check) == (403, "device-not-recognised")
     for file, content in zip(files, fresh, strict=True):
         file.write_bytes(content)
 
@@ -264,7 +199,7 @@ def _check_block(service: Service, pbx: PlainFirmware) -> None:
     assert pbx.check()["verdict"] == "blocked"
     with pytest.raises(ConnectionError, match="403"):
         pbx.renew()
-    assert _refusal(pbx.initialise) == (403, "device-not-permitted")
+    assert refusal_of(pbx.initialise) == (403, "device-not-permitted")
     pbx.trust.learn(pbx.call("/cic/v1/keyset"))
     pbx.call(f"{url}/unblock", {"reason": "found"}, headers=staff)
     assert pbx.check()["verdict"] == "active"
