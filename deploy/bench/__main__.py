@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures licence checks against a bare route, and writes the table of ratios.
+"""Measures licence checks against a bare route, and redemptions against checks.
 
 Every server has one process on one core, the client has another core, and a
 database server is on the client's. All servers run all the time and take turns,
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from deploy.bench import measure, report
+from deploy.bench import measure, redemptions, report
 from deploy.bench.load import Trust
 from deploy.bench.pbxs import Pbx, enrol
 from deploy.bench.places import CLIENT_CORE, Place, Postgres, on_core, start
@@ -22,6 +22,7 @@ from fleet.settings import Settings
 
 SERVE = ["-c", "from wsgi import callhome; callhome()", "serve"]
 BARE = ["-m", "deploy.bench.bare"]
+KINDS = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 RESULT = Path(__file__).parent.parent / "benchmarks.md"
 
 
@@ -39,10 +40,7 @@ class Stage:
         postgresql = Settings(
             data_dir=self._base, database_url=self.postgres.create_database("bench")
         )
-        self._urls = {
-            "sqlite": sqlite.effective_database_url,
-            "postgresql": postgresql.effective_database_url,
-        }
+        self.settings = {"sqlite": sqlite, "postgresql": postgresql}
         self.pbxs: dict[str, list[Pbx]] = {
             "sqlite": enrol(sqlite, folder / "pbxs-sqlite", pbxs),
             "postgresql": enrol(postgresql, folder / "pbxs-postgresql", pbxs),
@@ -59,8 +57,9 @@ class Stage:
         settings = {"PBX_DATA_DIR": str(data_dir)}
         if not tls:
             settings |= {"PBX_TLS": "off", "PBX_TRUSTED_PROXIES": "127.0.0.1"}
-        if name in self._urls:
-            settings["PBX_DATABASE_URL"] = self._urls[name]
+        if name in self.settings:
+            url = self.settings[name].effective_database_url
+            settings["PBX_DATABASE_URL"] = url
         place = start(name, BARE if name == "bare" else SERVE, settings)
         self._stack.callback(place.stop)
         return place
@@ -120,6 +119,18 @@ def main() -> None:
                 trust,
                 plan=plan,
                 database=stage.postgres.cpu_seconds,
+            ),
+            *(
+                redemptions.beside_checks(
+                    f"redemption, behind a proxy, {KINDS[place.name]}",
+                    place,
+                    stage.pbxs[place.name],
+                    redemptions.sell(stage.settings[place.name], plan),
+                    plan=plan,
+                    database=stage.postgres.cpu_seconds,
+                )
+                for place in plain
+                if place.name in KINDS
             ),
         ]
     text = report.as_markdown(tables, plan)

@@ -12,11 +12,12 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Protocol
 
 from deploy.bench.pbxs import DEVICE_TYPE, SOFTWARE_VERSION, Pbx
 
@@ -58,21 +59,36 @@ class Asker:
 
     def take(self, answer: bytes) -> bool:
         """Note the token in a whole answer; False where more of it is to come."""
-        head, separator, body = answer.partition(b"\r\n\r\n")
-        if not separator or not body.rstrip(b"\n").endswith(b"}"):
+        if not is_whole(answer):
             return False
-        if not head.startswith(OK):
+        if not answer.startswith(OK):
             raise Broken(answer.decode("latin-1"))
-        found = TOKEN.search(body)
+        found = TOKEN.search(answer)
         if found is not None:
             self.continuation = found[1]
         return True
 
 
+def is_whole(answer: bytes) -> bool:
+    """Whether nothing more of an answer is to come, which is a JSON object."""
+    _, separator, body = answer.partition(b"\r\n\r\n")
+    return bool(separator) and body.rstrip(b"\n").endswith(b"}")
+
+
+class Writer(Protocol):
+    """What is sent over a connection: one request after another."""
+
+    def request(self) -> bytes:
+        """Return the next request."""
+
+    def take(self, answer: bytes) -> bool:
+        """Take what came so far; False where more of it is to come."""
+
+
 class Line:
     """One connection that is kept."""
 
-    def __init__(self, sock: socket.socket, asker: Asker) -> None:
+    def __init__(self, sock: socket.socket, asker: Writer) -> None:
         """Send what ``asker`` writes."""
         self.sock = sock
         self._asker = asker
@@ -118,14 +134,22 @@ class Trust:
 class Lines:
     """Many connections that are kept, driven by one thread."""
 
-    def __init__(self, port: int, pbxs: Sequence[Pbx], trust: Trust) -> None:
-        """Connect each of ``pbxs``."""
+    def __init__(
+        self,
+        port: int,
+        pbxs: Sequence[Pbx],
+        trust: Trust,
+        *,
+        writer: Callable[[Pbx], Writer] | None = None,
+    ) -> None:
+        """Connect each of ``pbxs``; without another ``writer`` they check."""
         self._lines: dict[int, Line] = {}
         self._epoll = select.epoll()
         for pbx in pbxs:
             sock = trust.connect(port, pbx)
             sock.setblocking(False)  # noqa: FBT003 -- as in socket
-            asker = Asker(pbx, proxied=trust.authority is None)
+            is_proxied = trust.authority is None
+            asker = writer(pbx) if writer else Asker(pbx, proxied=is_proxied)
             self._lines[sock.fileno()] = Line(sock, asker)
             self._epoll.register(sock, select.EPOLLIN)
 

@@ -69,10 +69,14 @@ class Turn:
 
 @dataclass(frozen=True)
 class Table:
-    """All turns of one kind of load, by server, in rounds."""
+    """All turns of one kind of load, by server, in rounds.
+
+    ``reference`` is what all others are compared with.
+    """
 
     title: str
-    turns: Mapping[str, list[Turn]] = field(default_factory=dict)
+    reference: str = "bare"
+    turns: dict[str, list[Turn]] = field(default_factory=dict)
 
 
 def keep_alive(
@@ -85,17 +89,31 @@ def keep_alive(
     database: Callable[[], float],
 ) -> Table:
     """Measure requests over connections that are kept."""
-    table = Table(title, {place.name: [] for place in places})
+    lines = [
+        (place.name, place, Lines(place.port, pbxs[place.name], trust))
+        for place in places
+    ]
+    return in_turns(Table(title), lines, plan=plan, database=database)
+
+
+def in_turns(
+    table: Table,
+    lines: Sequence[tuple[str, Place, Lines]],
+    *,
+    plan: Plan,
+    database: Callable[[], float],
+) -> Table:
+    """Let each of ``lines`` be busy in its turn, under its name; close them all."""
     with ExitStack() as stack:
-        lines = {}
-        for place in places:
-            lines[place.name] = Lines(place.port, pbxs[place.name], trust)
-            stack.callback(lines[place.name].close)
-            lines[place.name].run(WARM_SECONDS)
+        for name, _, each in lines:
+            stack.callback(each.close)
+            table.turns[name] = []
+        for _, _, each in lines:
+            each.run(WARM_SECONDS)
         for _ in range(plan.rounds):
-            for place in places:
-                run = partial(lines[place.name].run, plan.seconds)
-                table.turns[place.name].append(_timed(place, run, database))
+            for name, place, each in lines:
+                run = partial(each.run, plan.seconds)
+                table.turns[name].append(_timed(place, run, database))
     return table
 
 
@@ -109,7 +127,7 @@ def visits(
     database: Callable[[], float],
 ) -> Table:
     """Measure a new connection for each request, from PBXs never seen before."""
-    table = Table(title, {place.name: [] for place in places})
+    table = Table(title, turns={place.name: [] for place in places})
     for number in range(plan.rounds + 1):
         for place in places:
             start = number * plan.visits

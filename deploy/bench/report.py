@@ -9,11 +9,12 @@ from statistics import median
 
 from deploy.bench.measure import Plan, Table, Turn
 
-REFERENCE = "bare"
 NAMES = {
     "bare": "bare Flask route `{}`",
     "sqlite": "check, SQLite, synchronous FULL",
     "postgresql": "check, PostgreSQL, fsync on",
+    "check": "licence check",
+    "redemption": "redemption of a voucher",
 }
 
 
@@ -23,9 +24,10 @@ def as_markdown(tables: Sequence[Table], plan: Plan) -> str:
         "# Benchmarks",
         "",
         "Written by `make bench`. The machine is noisy: **read ratios, not numbers**.",
-        "The reference of every ratio is the bare Flask route on the same server, with",
-        "as many threads, in the same round; the value is the median of the",
-        "rounds, with the least and the greatest behind it.",
+        "The reference of every ratio is the first row: a bare Flask route, or the",
+        "licence check, on the same server, with as many threads, in the same round;",
+        "the value is the median of the rounds, with the least and the greatest behind",
+        "it.",
         "",
         f"* commit: {_commit()}",
         f"* machine: {_machine()}",
@@ -42,19 +44,21 @@ def as_markdown(tables: Sequence[Table], plan: Plan) -> str:
 
 
 def _rows(table: Table) -> list[str]:
-    reference = table.turns[REFERENCE]
+    reference = table.turns[table.reference]
+    times = f"x {table.reference}"
     rows = [
-        "| what | requests/s | x bare | server CPU µs | x bare | database CPU µs |",
+        f"| what | requests/s | {times} | server CPU µs | {times} | database CPU µs |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     for name, turns in table.turns.items():
         rate = median(turn.rate for turn in turns)
         cpu = median(turn.cpu_microseconds for turn in turns)
         other = median(turn.database_microseconds for turn in turns)
+        has_server = name == "postgresql" or "PostgreSQL" in table.title
         rows.append(
             f"| {NAMES[name]} | {rate:,.0f} | {_ratio(turns, reference, _rate)} "
             f"| {cpu:,.0f} | {_ratio(turns, reference, _cpu)} "
-            f"| {f'{other:,.0f}' if name == 'postgresql' else '-'} |"
+            f"| {f'{other:,.0f}' if has_server else '-'} |"
         )
     return rows
 
