@@ -20,6 +20,7 @@ from fleet.database import Base, db
 from fleet.staff.roles import Role
 from fleet.web.contract import contract_of
 from fleet.web.models import GuessCount
+from voucher.codes import RANDOM_SYMBOLS, with_checks
 
 OTHER_SERIAL = "CX1000000002"
 DEVICE = f"/cic/v1/devices/{SERIAL}"
@@ -73,6 +74,8 @@ def ways() -> list[Way]:
         "support_ends_on": "2030-01-01",
         "reason": "asked for",
     }
+    redemption = {"code": with_checks([7] * RANDOM_SYMBOLS), "nonce": make_nonce()}
+    trial = {"product_number": 17, "nonce": make_nonce()}
     why = {"reason": "asked for"}
     heir = why | {"by": OTHER_SERIAL}
     token = why | {"owner": "Bo", "role": "support", "expires_in": 3600}
@@ -88,6 +91,22 @@ def ways() -> list[Way]:
             needs=[*initialisation],
         ),
         Way("cic.check", "POST", "/cic/v1/check", check, as_device=True, needs=[*pbx]),
+        Way(
+            "voucher.redeem",
+            "POST",
+            "/voucher/v1/redemptions",
+            redemption,
+            as_device=True,
+            needs=[*redemption],
+        ),
+        Way(
+            "voucher.start_trial",
+            "POST",
+            "/voucher/v1/trials",
+            trial,
+            as_device=True,
+            needs=[*trial],
+        ),
         Way(
             "cic-staff.register_device",
             "POST",
@@ -130,6 +149,8 @@ def ways() -> list[Way]:
             support,
             needs=["grace_days", "reason"],
         ),
+        *_at_the_desk(why),
+        *_in_trade(why),
         Way(
             "staff.issue_token",
             "POST",
@@ -141,12 +162,85 @@ def ways() -> list[Way]:
     ]
 
 
+def _at_the_desk(why: Mapping[str, Any]) -> list[Way]:
+    """Return what support asks and decides about single vouchers and PBXs."""
+    code = {"code": with_checks([7] * RANDOM_SYMBOLS)}
+    grant = why | {"serial_number": SERIAL, "product_number": 17}
+    move = why | {"to_serial_number": OTHER_SERIAL}
+    return [
+        Way(f"voucher-{name}", "POST", f"/voucher/v1/{path}", body, role, needs=[*body])
+        for name, path, body, role in (
+            ("vouchers.look_up", "lookups", code, Role.DEALER),
+            ("vouchers.replace_voucher", "vouchers/1/replacement", why, Role.SUPPORT),
+            ("devices.grant", "grants", grant, Role.SUPPORT),
+            ("devices.move", "releases/1/move", move, Role.SUPPORT),
+            ("devices.request_reversal", "releases/1/reversal", why, Role.SUPPORT),
+            (
+                "devices.confirm_reversal",
+                "releases/1/reversal/confirmation",
+                why,
+                Role.SUPPORT,
+            ),
+        )
+    ]
+
+
+def _in_trade(why: Mapping[str, Any]) -> list[Way]:
+    """Return what a product manager sets up and sells."""
+    version = why | {
+        "names": {"de": "Teilnehmer", "en": "Users", "fr": "Usagers"},
+        "function": "users",
+        "unit": "user",
+        "quantity": 10,
+        "duration_days": 365,
+        "device_types": ["COMtrexx VM"],
+        "prerequisites": [],
+        "stacking": "add",
+        "trial": False,
+    }
+    batch = why | {
+        "product": 17,
+        "count": 5,
+        "dealer": "A dealer",
+        "valid_until": "2030-12-31",
+        "order_reference": "4711",
+    }
+    export = why | {"format": "csv", "language": "de", "first": 1, "last": 2}
+    some = why | {"batch_id": 1, "first": 1, "last": 2}
+    needed = ["names", "function", "unit", "quantity"]
+    return [
+        Way(
+            f"voucher-{name}",
+            "POST",
+            f"/voucher/v1/{path}",
+            body,
+            Role.PRODUCT_MANAGER,
+            needs=needs,
+        )
+        for name, path, body, needs in (
+            (
+                "products.add_product",
+                "products",
+                version | {"product_number": 17},
+                ["product_number", *needed],
+            ),
+            ("products.add_version", "products/17/versions", version, needed),
+            ("batches.create_batch", "batches", batch, ["product", "count"]),
+            ("batches.export_batch", "batches/1/export", export, ["format"]),
+            ("batches.activate", "activations", some, []),
+            ("batches.revoke", "revocations", some, []),
+            ("batches.allocate", "allocations", some | {"dealer": "A dealer"}, []),
+        )
+    ]
+
+
 def json_routes(app: Flask) -> set[str]:
     """Return the endpoints of ``app`` that take a JSON body."""
     return {
         name
         for name, view in app.view_functions.items()
         if contract_of(view).body is not None
+        and contract_of(view).body_media_type == "application/json"
     }
 
 
@@ -161,7 +255,10 @@ class Place:
         self.pbx = TestPbx(self.client)
         assert self.pbx.initialise().status_code == 201
         assert self.pbx.check().status_code == 200
-        self.staff = {role: make_token(role) for role in Role}
+        self.staff = {
+            role: make_token(role, dealer="A dealer" if role is Role.DEALER else "")
+            for role in Role
+        }
 
     def send(
         self, way: Way, raw: bytes, content_type: str | None = "application/json"

@@ -167,6 +167,9 @@ WRONG: dict[type, list[Any]] = {
     str: NOT_TEXT,
     int: ["5", 1.5, True, [], {}, 10**40, -1],
     type(None): NOT_TEXT,
+    bool: ["true", 1.5, 7, [], {}],
+    list: ["text", 7, True, {}, [7], [[]], [None]],
+    dict: ["text", 7, True, [], {"de": 7, "en": "x", "fr": "x"}],
 }
 
 
@@ -181,12 +184,18 @@ def test_a_value_of_another_type_is_named(place: Place) -> None:
 
 
 MAY_BE_NULL = {
+    "batch_id",
     "continuation",
     "device_time",
+    "duration_days",
     "failed_attempts",
+    "first",
     "grace_days",
+    "last",
     "mac_address",
+    "stacking",
     "support_ends_on",
+    "valid_until",
 }
 
 
@@ -208,6 +217,7 @@ UNACCEPTABLE: dict[str, list[Any]] = {
         "\u0131ABCDEF",
     ],
     "by": ["", "SHORT", "A" * 10_000],
+    "to_serial_number": ["", "SHORT", "A" * 10_000],
     "nonce": [
         "",
         "A" * 21,
@@ -227,6 +237,27 @@ UNACCEPTABLE: dict[str, list[Any]] = {
     ],
     "device_type": ["", "x" * 65, "tab\there", "é", "a\n", "\u2028"],
     "software_version": ["", "x" * 65, "2.0\n", "\x7f"],
+    "code": ["", "U" * 20, "7" * 20, "7" * 19, "7" * 65],
+    "names": [{}, {"de": "x", "en": "x"}, {"de": "", "en": "x", "fr": "x"}],
+    "function": ["", "x" * 65, "tab\there"],
+    "unit": ["", "x" * 33, "a\nb"],
+    "quantity": [0, 1024, -1],
+    "duration_days": [0, 2**14, -1],
+    "device_types": [[""], ["x"] * 51],
+    "prerequisites": [[""], ["x"] * 51],
+    "stacking": ["", "sum"],
+    "trial": [],
+    "product": [0, 2**14],
+    "count": [0, 100_001],
+    "dealer": ["x" * 121, "bell\x07", " x"],
+    "valid_until": ["", "2030-02-30", "9999-12-31", "soon"],
+    "order_reference": ["x" * 65, "a\nb"],
+    "format": ["", "xlsx", "CSV"],
+    "language": ["", "it", "DE"],
+    "batch_id": [0, 2**63],
+    "first": [0, 2**31],
+    "last": [0, 2**31],
+    "product_number": [-1, 2**14, 10**400],
     # Neither may cost a PBX its lease, however odd it is.
     "continuation": [],
     "device_time": [],

@@ -58,6 +58,7 @@ CALLERS: dict[str, tuple[int, int]] = {
     Role.AUDITOR: (1, 1),
     Role.PRODUCT_MANAGER: (1, 1),
     Role.RELEASE_MANAGER: (1, 1),
+    Role.DEALER: (1, 1),
 }
 
 Operation = APIOperation[Any, Any, Any, Any]

@@ -25,6 +25,8 @@ OPEN = {
     "/openapi.json",
     "/problems/",
     "/problems/<code>",
+    "/voucher/",
+    "/voucher/assets/<name>",
 }
 
 
