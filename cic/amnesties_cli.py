@@ -9,10 +9,11 @@ import click
 from cic.schemas import AmnestyView, GraceView
 from cic.service import amnesties
 from cic.service.amnesties import AmnestyFacts
-from cic.typed import as_json, days_of_grace, how_many, instant, tell_of_more, why
+from cic.typed import days_of_grace, instant
 from fleet.clock import rfc3339, utcnow
 from fleet.ground import ground
 from fleet.staff.roles import cli_actor
+from fleet.web.commands import as_json, how_many, tell_of_more, why
 
 
 @click.group("amnesty")

@@ -14,22 +14,13 @@ from cic.amnesties_cli import amnesty, grace
 from cic.schemas import DeviceDetailView, DeviceView
 from cic.service import holds, listing
 from cic.standing import Verdict
-from cic.typed import (
-    as_json,
-    day_or_instant,
-    day_or_never,
-    days_of_grace,
-    how_many,
-    if_given,
-    noted,
-    tell_of_more,
-    why,
-)
+from cic.typed import day_or_instant, day_or_never, days_of_grace, if_given, noted
 from cic.views import detail_view, device_view
 from fleet.clock import utcnow
 from fleet.devices.registry import UNCHANGED, Unchanged
 from fleet.devices.serial_numbers import normalise_serial
 from fleet.staff.roles import cli_actor
+from fleet.web.commands import as_json, how_many, tell_of_more, why
 
 
 @click.group("cic")

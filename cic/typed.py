@@ -6,37 +6,14 @@ from datetime import date, datetime
 from typing import TypeVar
 
 import click
-from click.decorators import FC
 from marshmallow import ValidationError
 
 from cic.schemas import MOST_GRACE
 from fleet.clock import parse_day_or_rfc3339, parse_rfc3339
 from fleet.devices.registry import UNCHANGED, Unchanged
 from fleet.web.fields import note
-from fleet.web.paging import MOST_ITEMS
 
 T = TypeVar("T")
-
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-
-why = click.option(
-    "--reason", required=True, help="Why; it is written to the audit log."
-)
-
-
-def how_many(command: FC) -> FC:
-    """Give a command the options of a list: how many, and where to go on."""
-    most = click.option(
-        "--limit", default=50, show_default=True, type=click.IntRange(1, MOST_ITEMS)
-    )
-    begin = click.option("--cursor", help="Where the list before ended.")
-    return most(begin(command))
-
-
-def tell_of_more(cursor: str | None) -> None:
-    """Say how to go on with a list, if it does."""
-    if cursor is not None:
-        click.echo(f"There are more: --cursor {cursor}", err=True)
 
 
 def instant(text: str) -> datetime:

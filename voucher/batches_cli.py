@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 from fleet.clock import utcnow
 from fleet.database import transaction
 from fleet.staff.roles import cli_actor
+from fleet.web.commands import as_json, how_many, tell_of_more
 from fleet.web.languages import Language
 from voucher.codes import shown
 from voucher.schemas.trade import (
@@ -31,15 +32,7 @@ from voucher.service.exporting import Form, Wanted
 from voucher.service.filing import NewFile, new_file
 from voucher.service.sealing import Seal
 from voucher.service.selections import Selection
-from voucher.typed import (
-    as_json,
-    dry_run,
-    how_many,
-    progress_bar,
-    read_by,
-    tell_of_more,
-    why_if_said,
-)
+from voucher.typed import dry_run, progress_bar, read_by, why_if_said
 from voucher.views import batch_detail_view, batch_view
 
 

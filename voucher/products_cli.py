@@ -9,6 +9,7 @@ from click.decorators import FC
 
 from fleet.clock import utcnow
 from fleet.staff.roles import cli_actor
+from fleet.web.commands import as_json, how_many, tell_of_more, why
 from voucher.functions import Stacking
 from voucher.schemas.trade import (
     ProductDetailView,
@@ -18,7 +19,7 @@ from voucher.schemas.trade import (
 )
 from voucher.service import products
 from voucher.service.products import Made
-from voucher.typed import as_json, how_many, read_by, tell_of_more, why, why_if_said
+from voucher.typed import read_by, why_if_said
 from voucher.views import product_detail_view, product_view, terms
 
 LANGUAGES = ("de", "en", "fr")

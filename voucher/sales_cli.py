@@ -11,6 +11,7 @@ from click.decorators import FC
 
 from fleet.clock import utcnow
 from fleet.staff.roles import cli_actor
+from fleet.web.commands import as_json
 from voucher.schemas.desk import LookupView
 from voucher.schemas.trade import (
     ActivationRequest,
@@ -23,7 +24,7 @@ from voucher.service import lookups, selections
 from voucher.service.reconciling import Difference, reconcile
 from voucher.service.selections import Outcome, Selection
 from voucher.service.totals import totals
-from voucher.typed import as_json, ask_for_code, dry_run, read_by, why_if_said
+from voucher.typed import ask_for_code, dry_run, read_by, why_if_said
 from voucher.views import outcome_view, totals_view
 
 

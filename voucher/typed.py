@@ -6,17 +6,8 @@ from collections.abc import Mapping
 from typing import Any, NoReturn, cast
 
 import click
-from click.decorators import FC
 from marshmallow import Schema, ValidationError
 from tqdm import tqdm
-
-from fleet.web.paging import MOST_ITEMS
-
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-
-why = click.option(
-    "--reason", required=True, help="Why; it is written to the audit log."
-)
 
 why_if_said = click.option(
     "--reason", default="", help="Why; it is written to the audit log."
@@ -25,21 +16,6 @@ why_if_said = click.option(
 dry_run = click.option(
     "--dry-run", is_flag=True, help="Only say what would be done, change nothing."
 )
-
-
-def how_many(command: FC) -> FC:
-    """Give a command the options of a list: how many, and where to go on."""
-    most = click.option(
-        "--limit", default=50, show_default=True, type=click.IntRange(1, MOST_ITEMS)
-    )
-    begin = click.option("--cursor", help="Where the list before ended.")
-    return most(begin(command))
-
-
-def tell_of_more(cursor: str | None) -> None:
-    """Say how to go on with a list, if it does."""
-    if cursor is not None:
-        click.echo(f"There are more: --cursor {cursor}", err=True)
 
 
 def read_by(schema: type[Schema], said: Mapping[str, object]) -> dict[str, Any]:

@@ -17,11 +17,10 @@ from fleet.devices.registry import DeviceFacts
 from fleet.devices.schemas import DeviceView, FactoryListReportView
 from fleet.ground import ground
 from fleet.staff.roles import cli_actor
+from fleet.web.commands import as_json
 from fleet.web.paging import MOST_ITEMS
 
 STANDARD_INPUT = Path("-")
-
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group("devices")

@@ -14,9 +14,8 @@ from fleet.staff.audit import AuditFacts, ChainReport, Wanted
 from fleet.staff.roles import Role, cli_actor
 from fleet.staff.schemas import AuditEntryView, IssuedTokenView, TokenView
 from fleet.staff.tokens import TokenFacts
+from fleet.web.commands import as_json
 from fleet.web.paging import MOST_ITEMS, Page
-
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
 @click.group("staff")
