@@ -9,7 +9,7 @@ import cic.routes
 import cic.staff_routes
 from cic.cli import cic as command
 from cic.service import checks, policies
-from cic.service.standings import held_among, standing_of
+from cic.service.standings import standing_of, standings_among
 from fleet.feature import Feature
 from fleet.identity import guard
 
@@ -19,7 +19,7 @@ def prepare(app: Flask) -> None:
     policies.register(app)
     checks.register(app)
     guard.lend_standing(app, standing_of)
-    guard.lend_holds(app, held_among)
+    guard.lend_standings(app, standings_among)
 
 
 FEATURE = Feature(

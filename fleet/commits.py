@@ -125,6 +125,8 @@ class GroupCommit(Generic[Ask, Reply]):
             if successor is not None:
                 successor.bell.release()
             for seat in batch:
+                if seat.outcome is None:  # this thread is being ended
+                    seat.outcome = RuntimeError("the batch was broken off")
                 seat.bell.release()
 
     def _serve(self, batch: list[_Seat[Ask, Reply]]) -> None:

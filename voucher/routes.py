@@ -10,6 +10,7 @@ from flask import Blueprint
 from fleet.errors import TooMany
 from fleet.identity.guard import (
     ACTIVE,
+    LOCKED,
     certificate_holder,
     current_certificate,
     current_device,
@@ -123,7 +124,7 @@ def start_trial(*, product_number: int, nonce: str) -> Answered:
 
 
 @blueprint.get("/entitlements")
-@device_only(ACTIVE)
+@device_only(ACTIVE, LOCKED)
 @refuses(CannotSign, ClockNotTrusted)
 @returns(EntitlementsAnswer)
 @queries(EntitlementsQuery)

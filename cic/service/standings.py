@@ -84,12 +84,29 @@ def standing_of(device_id: int, *, now: datetime) -> str:
         return judge(activation, policy=policy, now=now).verdict.value
 
 
-_HELD = select(Activation.device_id).where(
-    Activation.device_id.in_(bindparam("device_ids", expanding=True)),
-    Activation.hold != Hold.NONE.value,
-)
+_AMONG = select(
+    Activation.device_id,
+    Activation.silent_since,
+    Activation.hold,
+    Activation.device_type,
+    Activation.grace_days,
+).where(Activation.device_id.in_(bindparam("device_ids", expanding=True)))
 
 
-def held_among(connection: Connection, device_ids: Collection[int]) -> set[int]:
-    """Return those of some PBXs that are blocked or replaced."""
-    return set(connection.scalars(_HELD, {"device_ids": device_ids}))
+def standings_among(
+    connection: Connection, device_ids: Collection[int], *, now: datetime
+) -> dict[int, str]:
+    """Return the verdicts over some PBXs in one word each, for other rooms."""
+    policy = policies().at(connection)
+    rows = connection.execute(_AMONG, {"device_ids": device_ids}).all()
+    return {
+        row.device_id: standing(
+            silent_since=row.silent_since,
+            hold=Hold(row.hold),
+            device_type=row.device_type,
+            own_grace_days=row.grace_days,
+            policy=policy,
+            now=now,
+        ).verdict.value
+        for row in rows
+    }

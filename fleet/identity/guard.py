@@ -80,13 +80,13 @@ class StandingOf(Protocol):
         """Return one of the words above for the PBX ``device_id``."""
 
 
-class HeldAmong(Protocol):
-    """How others learn whom staff have blocked or replaced: lent likewise."""
+class StandingsAmong(Protocol):
+    """How others learn the standings of many PBXs: lent likewise."""
 
     def __call__(
-        self, connection: Connection, device_ids: Collection[int], /
-    ) -> set[int]:
-        """Return those PBXs that are on hold, as ``connection`` sees it."""
+        self, connection: Connection, device_ids: Collection[int], /, *, now: datetime
+    ) -> dict[int, str]:
+        """Return the word for each PBX, as ``connection`` sees it, by its id."""
 
 
 @dataclass(frozen=True)
@@ -107,20 +107,27 @@ def lend_standing(app: Flask, standing_of: StandingOf) -> None:
     app.extensions["standing_of"] = standing_of
 
 
-def lend_holds(app: Flask, held_among: HeldAmong) -> None:
-    """Let the services of ``app`` ask for holds inside their own transactions.
+def lend_standings(app: Flask, standings_among: StandingsAmong) -> None:
+    """Let the services of ``app`` ask for standings inside their own transactions.
 
     Who has locked a PBX's row of the registry learns what stays true until the end
     of the transaction: nobody is blocked or replaced without that lock.
     """
-    app.extensions["held_among"] = held_among
+    app.extensions["standings_among"] = standings_among
 
 
-def held_among(connection: Connection, device_ids: Collection[int]) -> set[int]:
-    """Return those of some PBXs that are blocked or replaced."""
-    return cast("HeldAmong", current_app.extensions["held_among"])(
-        connection, device_ids
-    )
+def standings_among(
+    connection: Connection, device_ids: Collection[int], *, now: datetime
+) -> dict[int, str]:
+    """Return the standings of some PBXs; one that was never initialised has none."""
+    lent = cast("StandingsAmong", current_app.extensions["standings_among"])
+    return lent(connection, device_ids, now=now)
+
+
+def is_held(connection: Connection, device_id: int, *, now: datetime) -> bool:
+    """Whether a PBX is blocked or replaced."""
+    found = standings_among(connection, [device_id], now=now)
+    return found.get(device_id) in {BLOCKED, REPLACED}
 
 
 def certificate_holder(view: Callable[P, T]) -> Callable[P, T]:

@@ -133,22 +133,31 @@ def test_a_mistyped_code_says_which_group_to_look_at(pbx: TestPbx) -> None:
 
 
 def test_codes_that_do_not_exist_are_404_until_they_are_too_many(pbx: TestPbx) -> None:
-    good, _ = make_voucher()
     for _ in range(10):
         assert problem(redeem(pbx, codes.draw())) == (404, "voucher-not-valid")
-    stopped = redeem(pbx, good)
+    stopped = redeem(pbx, codes.draw())
     assert problem(stopped) == (429, "too-many-requests")
     with freeze_time(BIRTH + timedelta(seconds=int(stopped.headers["Retry-After"]))):
-        assert redeem(pbx, good).status_code == 201
+        assert problem(redeem(pbx, codes.draw())) == (404, "voucher-not-valid")
 
 
-def test_a_locked_pbx_may_redeem_and_a_blocked_or_replaced_one_may_not(
+def test_who_has_a_good_code_never_waits_for_a_guesser(pbx: TestPbx) -> None:
+    good, _ = make_voucher()
+    for _ in range(11):
+        last = redeem(pbx, codes.draw())
+    assert problem(last) == (429, "too-many-requests")
+    assert redeem(pbx, good).status_code == 201
+    assert redeem(pbx, good).status_code == 200
+
+
+def test_a_locked_blocked_or_replaced_pbx_may_not_redeem(
     proxied_app: Flask, pbx: TestPbx
 ) -> None:
     make_pbx(proxied_app, OTHER, initialised=False)
     with freeze_time(BIRTH + days(60)):
         assert pbx.lease()["verdict"] == "locked"
-        assert redeem(pbx, make_voucher()[0]).status_code == 201
+        for code in (make_voucher()[0], *(codes.draw() for _ in range(12))):
+            assert problem(redeem(pbx, code)) == (403, "device-not-permitted")
         now = BIRTH + days(60)
         holds.block(SERIAL, reason="stolen", by=NOBODY, now=now)
         for code in (make_voucher()[0], *(codes.draw() for _ in range(12))):

@@ -170,7 +170,7 @@ def test_a_voucher_that_was_taken_in_spite_of_all_locks_is_not_taken_again() -> 
 def take_what_another_took(code: str, voucher_id: int) -> None:
     shelf = Shelf()
     with writing(db.engine) as connection:
-        pbx = shelf.lock_pbxs(connection, [SERIAL])[SERIAL]
+        pbx = shelf.lock_pbxs(connection, [SERIAL], now=BIRTH)[SERIAL]
         [card] = shelf.lock_cards(connection, digests_of(code)).values()
         connection.execute(
             update(Voucher)

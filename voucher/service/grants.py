@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from fleet.database import transaction
 from fleet.devices.models import Device
 from fleet.devices.registry import locked
-from fleet.identity.guard import DeviceNotPermitted, held_among
+from fleet.identity.guard import DeviceNotPermitted, is_held
 from fleet.staff import audit
 from fleet.staff.roles import StaffMember
 from voucher.errors import TrialAlreadyUsed
@@ -48,7 +48,7 @@ def grant(
     """
     with transaction() as session:
         device = locked(session, serial_number)
-        if held_among(session.connection(), [device.id]):
+        if is_held(session.connection(), device.id, now=now):
             raise DeviceNotPermitted
         product = products.for_sale(session, product_number)
         if product.trial:

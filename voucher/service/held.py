@@ -24,7 +24,7 @@ from sqlalchemy import (
 from fleet.commits import padded
 from fleet.database import UTCDateTime
 from fleet.devices.models import Device
-from fleet.identity.guard import held_among
+from fleet.identity.guard import BLOCKED, LOCKED, REPLACED, standings_among
 from voucher.functions import Source, Stacking, Term
 from voucher.models import Batch, LedgerEntry, Product, ReleaseCode, Voucher
 from voucher.service.ledger import BEGINS, LAST_SAID, Holding, Kind
@@ -70,11 +70,22 @@ class Pbx:
     serial_number: str
     device_type: str
     release_key_version: int
-    is_held: bool
+    # A word of ``fleet.identity.guard``; empty before its first initialisation.
+    standing: str
     holding: Holding = field(default_factory=Holding)
     trials: set[int] = field(default_factory=set)
     # By the voucher that it came from.
     released: dict[int, Released] = field(default_factory=dict)
+
+    @property
+    def is_held(self) -> bool:
+        """Whether staff have blocked or replaced it."""
+        return self.standing in {BLOCKED, REPLACED}
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether it was silent for too long, and must be re-initialised."""
+        return self.standing == LOCKED
 
     @property
     def receiver(self) -> Receiver:
@@ -178,7 +189,11 @@ class Shelf:
         self._wares: dict[int, Ware] = {}
 
     def lock_pbxs(
-        self, connection: Connection, serial_numbers: Collection[str]
+        self,
+        connection: Connection,
+        serial_numbers: Collection[str],
+        *,
+        now: datetime,
     ) -> dict[str, Pbx]:
         """Lock some PBXs and read what each has; by serial number."""
         rows = connection.execute(
@@ -187,8 +202,8 @@ class Shelf:
         if not rows:
             return {}
         ids = padded([row.id for row in rows])
-        on_hold = held_among(connection, ids)
-        by_id = {row.id: Pbx(*row, is_held=row.id in on_hold) for row in rows}
+        words = standings_among(connection, ids, now=now)
+        by_id = {row.id: Pbx(*row, standing=words.get(row.id, "")) for row in rows}
         released = connection.execute(_RELEASES, {"device_ids": ids}).all()
         wares = self._known(connection, {row.product_id for row in released})
         for row in released:

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from fleet.database import transaction
 from fleet.devices.models import Device
 from fleet.devices.registry import locked
-from fleet.identity.guard import DeviceNotPermitted, held_among
+from fleet.identity.guard import DeviceNotPermitted, is_held
 from fleet.staff import audit
 from fleet.staff.roles import StaffMember
 from voucher.errors import (
@@ -61,7 +61,7 @@ def move(
             raise NotInForce("The release is on this PBX already.")
         if not is_in_force(session, released, now):
             raise NotInForce
-        _check_may_receive(session, heir, released)
+        _check_may_receive(session, heir, released, now)
         lock_vouchers(session, [released])
         moved = hand_over(
             session, released, heir, actor=by.owner, reason=reason, now=now
@@ -207,8 +207,10 @@ def _both(
     return released, devices[serial_number], devices[to_serial_number]
 
 
-def _check_may_receive(session: Session, heir: Device, released: ReleaseCode) -> None:
-    if held_among(session.connection(), [heir.id]):
+def _check_may_receive(
+    session: Session, heir: Device, released: ReleaseCode, now: datetime
+) -> None:
+    if is_held(session.connection(), heir.id, now=now):
         raise DeviceNotPermitted
     device_types = session.get_one(Product, released.product_id).device_types
     if device_types and heir.device_type not in device_types:

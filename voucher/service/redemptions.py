@@ -162,8 +162,12 @@ class Redemptions:
     def _work(
         self, connection: Connection, asks: Sequence[Ask]
     ) -> Sequence[Redeemed | Exception]:
-        pbxs = self._shelf.lock_pbxs(connection, {ask.serial_number for ask in asks})
-        refused = _refused_at_the_door(connection, asks, pbxs)
+        now = max(ask.now for ask in asks)
+        serial_numbers = {ask.serial_number for ask in asks}
+        pbxs = self._shelf.lock_pbxs(connection, serial_numbers, now=now)
+        refused = _refused_at_the_door(connection, asks, pbxs, now=now)
+        clients = [(ask.address, ask.serial_number) for ask in asks]
+        stopped = throttle.check_many(connection, VOUCHER_CODE, clients, now=now)
         admitted = [
             ask for ask, refusal in zip(asks, refused, strict=True) if not refusal
         ]
@@ -172,10 +176,13 @@ class Redemptions:
         )
         desk = _Desk()
         replies: list[Redeemed | Exception] = []
-        for ask, refusal in zip(asks, refused, strict=True):
+        for ask, refusal, stop in zip(asks, refused, stopped, strict=True):
             card = next((cards[each] for each in ask.digests if each in cards), None)
             pbx = pbxs.get(ask.serial_number)
-            replies.append(refusal or desk.answer(ask, card, pbx))
+            # Who has a code that exists is never told to wait for a neighbour who
+            # guesses: 90 random bits need no lock against being right.
+            no = refusal or (stop if card is None else None)
+            replies.append(no or desk.answer(ask, card, pbx))
         desk.close(connection)
         return replies
 
@@ -190,24 +197,29 @@ def _redemptions() -> Redemptions:
 
 
 def _refused_at_the_door(
-    connection: Connection, asks: Sequence[Ask], pbxs: Mapping[str, Pbx]
+    connection: Connection,
+    asks: Sequence[Ask],
+    pbxs: Mapping[str, Pbx],
+    *,
+    now: datetime,
 ) -> list[Refusal | None]:
-    """Return for each ask why its code is not even looked at."""
-    now = max(ask.now for ask in asks)
+    """Return for each ask why its code is not even looked at.
+
+    A PBX that is locked is answered by everything but redemption (protocol,
+    section 1); a person may redeem for it all the same.
+    """
     shown = {ask.certificate for ask in asks if ask.certificate is not None}
     believed = believed_among(connection, shown, now=now) if shown else {}
-    clients = [(ask.address, ask.serial_number) for ask in asks]
-    throttled = throttle.check_many(connection, VOUCHER_CODE, clients, now=now)
     refused: list[Refusal | None] = []
-    for ask, stopped in zip(asks, throttled, strict=True):
+    for ask in asks:
         if ask.certificate is None:  # a person, who shows none
-            refused.append(stopped)
+            refused.append(None)
         elif believed.get(ask.certificate) != ask.serial_number:
             refused.append(DeviceNotRecognised())
-        elif pbxs[ask.serial_number].is_held:
+        elif pbxs[ask.serial_number].is_held or pbxs[ask.serial_number].is_locked:
             refused.append(DeviceNotPermitted())
         else:
-            refused.append(stopped)
+            refused.append(None)
     return refused
 
 

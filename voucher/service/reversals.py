@@ -23,7 +23,7 @@ from voucher.errors import (
     SecondPersonNeeded,
     UnknownRelease,
 )
-from voucher.models import LedgerEntry, ReleaseCode, Voucher
+from voucher.models import Batch, LedgerEntry, ReleaseCode, Voucher
 from voucher.service import ledger
 from voucher.service.ledger import BEGINS, ENDS, Kind
 from voucher.service.moves import lock_vouchers
@@ -81,6 +81,7 @@ def confirm(release_id: int, *, reason: str, by: StaffMember, now: datetime) -> 
             raise NothingToConfirm
         if _is_same(asked_by, by.owner):
             raise SecondPersonNeeded
+        _lock_batch(session, case.release)
         lock_vouchers(session, [case.release])
         _write(session, case, Kind.REVERSED, reason=reason, by=by, now=now)
         if case.release.voucher_id is not None:
@@ -108,6 +109,20 @@ def _locked(session: Session, release_id: int) -> _Case:
         .limit(1)
     ).one_or_none()
     return _Case(released, device, last)
+
+
+def _lock_batch(session: Session, release: ReleaseCode) -> None:
+    """Wait for whoever is selling a range: what it read is to stay as it was.
+
+    It leaves redeemed vouchers unlocked (``voucher.service.selections``), and here
+    one ceases to be redeemed.
+    """
+    session.execute(
+        select(Batch.id)
+        .join(Voucher, Voucher.batch_id == Batch.id)
+        .where(Voucher.id == release.voucher_id)
+        .with_for_update(of=Batch, key_share=True)
+    )
 
 
 def _is_same(one: str, other: str) -> bool:

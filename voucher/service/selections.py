@@ -194,7 +194,15 @@ def _locked(session: Session, selection: Selection) -> tuple[Numbers, int | None
         voucher_id = voucher.id
         numbers = Numbers(voucher.batch_id, voucher.number, voucher.number)
         batches.locked(session, voucher.batch_id)
-    in_order = select(Voucher.id).where(numbers.within).order_by(Voucher.id)
+    # Only those that can change: what was redeemed or revoked stays so, and locked
+    # it would hold up a repeat of its redemption, and all that share its commit.
+    in_order = (
+        select(Voucher.id)
+        .where(
+            numbers.within, Voucher.redeemed_at.is_(None), Voucher.revoked_at.is_(None)
+        )
+        .order_by(Voucher.id)
+    )
     taken = in_order.with_for_update(key_share=True).subquery()
     session.execute(select(func.count()).select_from(taken))
     return numbers, voucher_id

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from fleet.database import transaction
 from fleet.devices.models import Device
 from fleet.devices.registry import locked
-from fleet.identity.guard import DeviceNotPermitted, held_among
+from fleet.identity.guard import DeviceNotPermitted, is_held
 from voucher.errors import TrialAlreadyUsed, UnknownProduct
 from voucher.functions import Source, ends_at
 from voucher.models import ReleaseCode
@@ -41,7 +41,7 @@ def start(serial_number: str, product_number: int, *, now: datetime) -> Started:
     """
     with transaction() as session:
         device = locked(session, serial_number)
-        if held_among(session.connection(), [device.id]):
+        if is_held(session.connection(), device.id, now=now):
             raise DeviceNotPermitted
         made = trial_of(session, device.id, product_number)
         is_new = made is None
