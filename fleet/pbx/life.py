@@ -109,8 +109,8 @@ class State:
     def may_sync(self) -> bool:
         """Whether to ask for the functions at all.
 
-        A locked PBX would not be told. And while checks fail, these are the attempts
-        that are made: the first to succeed is followed by a sync.
+        A locked PBX has nothing to use them for. And while checks fail, these are the
+        attempts that are made: the first to succeed is followed by a sync.
         """
         return self.functions_enabled and not self.failed_attempts
 
