@@ -32,6 +32,8 @@ from sqlalchemy import insert, update
 from cic.service import holds
 from fleet.database import transaction
 from fleet.errors import TooMany
+from fleet.ground import ground
+from fleet.keys.errors import MissingKey
 from voucher import codes
 from voucher.models import LedgerEntry, Product, ReleaseCode, Voucher
 from voucher.service import refusals
@@ -233,6 +235,19 @@ def test_only_codes_that_do_not_exist_are_counted_as_guesses() -> None:
         assert refused(codes.draw()) == "voucher-not-valid"
     assert guesses() == [10, 10, 10]  # of this PBX from here, from here, everywhere
     assert refused(codes.draw()) == "too-many-requests"
+
+
+@pytest.mark.parametrize("left", [[], ["2.key"]])
+def test_a_lost_key_makes_no_voucher_a_wrong_guess(left: list[str]) -> None:
+    code, _ = make_voucher()
+    ground().keyring.rotate("voucher-code")
+    for path in (ground().settings.data_dir / "keys" / "voucher-code").iterdir():
+        if path.name not in left:
+            path.unlink()
+    ground().keyring.versions("voucher-code")  # which looks at the files
+    with pytest.raises(MissingKey):
+        redeem(code)
+    assert guesses() == []
 
 
 def test_a_guesser_is_stopped_and_nobody_else() -> None:

@@ -7,6 +7,7 @@ earlier versions are there.
 """
 
 from fleet.ground import ground
+from fleet.keys.errors import MissingKey
 from fleet.keys.keyring import keyed_digest
 
 PURPOSE = "voucher-code"
@@ -25,10 +26,13 @@ def digests_of(code: str) -> list[bytes]:
     """Return what may be kept of ``code``: its digest under each version of the key.
 
     The newest first. A version that another process made a moment ago is among
-    them: a voucher that was bought a second ago is no wrong guess.
+    them: a voucher that was bought a second ago is no wrong guess. Nor is one whose
+    key was lost: ``MissingKey`` where a version is not here, for then nobody can
+    say that a code does not exist.
     """
-    keyring = ground().keyring
-    keyring.versions(PURPOSE)  # looks at the files
+    versions = ground().keyring.versions(PURPOSE)  # looks at the files
+    if versions != [*range(1, len(versions) + 1)] or not versions:
+        raise MissingKey
     return known_digests_of(code)
 
 
