@@ -19,9 +19,12 @@ CLIENT = "127.0.0.7"
 
 
 def last_address(service: Service) -> str:
-    """Return the address in the newest access record."""
+    """Return the address in the newest access record.
+
+    The newest by its instant: those of other requests are written a little later.
+    """
     ((address,),) = look(
-        service, "SELECT address FROM access_record ORDER BY id DESC LIMIT 1"
+        service, "SELECT address FROM access_record ORDER BY accessed_at DESC LIMIT 1"
     )
     return str(address)
 

@@ -481,18 +481,20 @@ def test_who_guesses_is_told_when_to_come_back(app: Flask) -> None:
         for _ in range(10):
             assert person.redeem(codes.draw()).status_code == 404
 
-        answer = person.redeem(code)
+        wrong = codes.draw()
+        answer = person.redeem(wrong)
 
         assert answer.status_code == 429
         assert int(answer.headers["Retry-After"]) == 601
         assert headings(answer)[1] == "Too many codes that do not exist"
         assert "Come back in 10 minutes" in answer.text
-        assert typed(answer)["code"] == codes.shown(code)
-        # Neither another PBX nor another place is concerned.
+        assert typed(answer)["code"] == codes.shown(wrong)
+        # Neither a code that exists is concerned, nor another PBX, nor another place.
+        assert release_code(person.redeem(code))
         assert release_code(person.redeem(make_voucher()[0], OTHERS))
         assert release_code(Person(app, address="192.0.2.8").redeem(code))
         clock.tick(timedelta(minutes=10))
-        assert release_code(person.redeem(code))
+        assert person.redeem(wrong).status_code == 404
 
 
 def test_while_something_is_missing_here_nobody_loses_anything(
