@@ -33,7 +33,8 @@ def follow(
 
     A new token is made only when the current one was presented, so the one
     before stays acceptable until the new one has been seen. The same request
-    once more (the same nonce) is a repeat after a lost answer, not a clone.
+    once more (the same nonce) is a repeat after a lost answer, not a clone. Before
+    the first token there is none, so only the nonce tells a repeat of the first check.
     """
     if not held.current:
         return Continuation(current=drawn, nonce=nonce), False

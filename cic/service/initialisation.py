@@ -47,6 +47,7 @@ class Initialised:
     certificate_chain: str
     release_key: bytes
     checked: Checked
+    left_out: bool
 
 
 def initialise(
@@ -89,12 +90,14 @@ def initialise(
                 generation=activation.generation,
                 now=now,
             )
+        _forget_tokens(activation)
         activation.software_version = software_version
         activation.silent_since = activation.last_success_at = now
         return Initialised(
             certificate_chain=pem_chain(certificate),
             release_key=release_keys.release_key_of(device),
             checked=_checked(session, activation, now=now),
+            left_out=device.left_out,
         )
 
 
@@ -139,8 +142,6 @@ def _begin_generation(
     else:
         activation.initialised_at = now
     activation.generation += 1
-    activation.continuation = activation.previous_continuation = ""
-    activation.continuation_nonce = ""
     activation.clone_suspected_at = None
     activation.last_verdict = Verdict.ACTIVE
     note_event(
@@ -150,6 +151,17 @@ def _begin_generation(
         now=now,
         detail=f"generation {activation.generation}",
     )
+
+
+def _forget_tokens(activation: Activation) -> None:
+    """Expect no token at the next check: a PBX that begins, or begins again, has none.
+
+    Also where it gets the same certificate: it may have checked with it before it
+    forgot that it had been answered. A clone gains nothing by it, since the first
+    token drawn from here on makes the other's an older one.
+    """
+    activation.continuation = activation.previous_continuation = ""
+    activation.continuation_nonce = ""
 
 
 def reinitialisations_left(

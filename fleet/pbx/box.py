@@ -3,7 +3,8 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import TypeVar
+from datetime import timedelta
+from typing import Final, TypeVar
 
 from fleet.pbx import life
 from fleet.pbx.channel import Held
@@ -17,6 +18,10 @@ from fleet.pbx.timekeeping import Doubt
 from fleet.pbx.transport import Transport
 
 Heard = TypeVar("Heard")
+
+# How long after its initialisation a PBX repeats its first question. An answer that was
+# held back meanwhile is genuine, and could turn its time back by that much.
+FIRST_NONCE_LASTS: Final = timedelta(days=2)
 
 
 class Box:
@@ -92,6 +97,7 @@ class Box:
     def held(self) -> Held:
         """Return what the PBX brings to a call."""
         time = self.state.time.counted(self.clock.uptime())
+        repeats = time.ran < FIRST_NONCE_LASTS.total_seconds()
         return Held(
             generation=self.state.generation,
             certain=max(time.certain, self.firmware.built_at),
@@ -99,6 +105,7 @@ class Box:
             key_set=self._key_set,
             credentials=self.record.credentials,
             continuation=self.record.continuation,
+            first_nonce=self.record.first_nonce if repeats else None,
         )
 
     def _perform(self, action: life.Action) -> None:

@@ -41,6 +41,12 @@ class Held:
     key_set: KeySet | None = None
     credentials: Credentials | None = None
     continuation: str | None = None
+    first_nonce: str | None = None
+
+
+def new_nonce() -> str:
+    """Draw a nonce."""
+    return secrets.token_urlsafe(NONCE_SIZE)
 
 
 class Channel:
@@ -54,11 +60,11 @@ class Channel:
         self.firmware = firmware
         self._transport = transport
 
-    def question(self, held: Held) -> Question:
-        """Draw a nonce for a question of its own."""
+    def question(self, held: Held, *, nonce: str | None = None) -> Question:
+        """Draw a nonce for a question of its own, or ask again with that of before."""
         return Question(
             serial_number=self.identity.serial_number,
-            nonce=secrets.token_urlsafe(NONCE_SIZE),
+            nonce=nonce or new_nonce(),
             generation=held.generation,
             certain=held.certain,
             issuer=self.firmware.issuer,

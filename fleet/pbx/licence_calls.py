@@ -6,6 +6,7 @@ from typing import Final
 
 from fleet.pbx import life
 from fleet.pbx.box import Box
+from fleet.pbx.channel import new_nonce
 from fleet.pbx.credentials import Credentials, new_private_key
 from fleet.pbx.errors import Nothing, NotInitialised, Refused
 from fleet.pbx.lease import Lease
@@ -53,7 +54,7 @@ class LicenceCalls:
             return self._nothing(nothing)
         box.step(
             life.Answered(answer.lease),
-            replace(box.record, continuation=answer.continuation),
+            replace(box.record, continuation=answer.continuation, first_nonce=None),
             key_set=answer.key_set,
         )
         return answer.lease
@@ -99,6 +100,7 @@ class LicenceCalls:
                 initialising_key=None,
                 renewing_key=None,
                 continuation=None,  # a box that lost its disk has none either
+                first_nonce=new_nonce(),
                 release_key=answer.release_key,
             ),
             key_set=answer.key_set,

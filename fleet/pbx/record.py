@@ -37,7 +37,8 @@ class Record:
 
     ``initialising_key`` and ``renewing_key`` are private keys that were sent out for
     certification and not yet answered: a repeat must send the same key again.
-    ``vouchers`` are the codes of those that wait for their redemption.
+    ``first_nonce`` is that of the first check, until it is answered: a repeat must ask
+    the same question. ``vouchers`` are the codes of those that wait for redemption.
     """
 
     state: State
@@ -46,6 +47,7 @@ class Record:
     renewing_key: str | None = field(default=None, repr=False)
     key_set: str | None = None
     continuation: str | None = field(default=None, repr=False)
+    first_nonce: str | None = field(default=None, repr=False)
     release_key: str | None = field(default=None, repr=False)
     vouchers: tuple[str, ...] = field(default=(), repr=False)
 

@@ -91,8 +91,12 @@ class Vendor:
         )
 
     def check(self, report: Report, *, held: Held) -> Checked:
-        """Ask for a lease with the certificate."""
-        question = self._channel.question(held)
+        """Ask for a lease with the certificate.
+
+        Until the first check is answered it is the same question every time: there
+        is no token yet, and nothing but the nonce tells its repeat from a clone.
+        """
+        question = self._channel.question(held, nonce=held.first_nonce)
         fields = self._fields(question) | {
             "device_time": _rfc3339(report.device_time),
             "failed_attempts": report.failed_attempts,

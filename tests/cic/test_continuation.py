@@ -1,9 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which token makes a PBX look like two."""
+"""Which token makes a PBX look like two, and which lost answer does not."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
 
 import pytest
+from freezegun import freeze_time
+from make import TestPbx, make_nonce
 
 from cic.continuation import Continuation, draw_token, follow
+from cic.models import Activation
+
+A_DAY_LATER = datetime(2027, 3, 2, 12, tzinfo=UTC)  # after the initialisation
 
 NONE = Continuation()
 # The current token was drawn by the check with nonce "n2".
@@ -79,3 +87,69 @@ def test_tokens_cannot_be_guessed_and_fit_their_column() -> None:
     drawn = {draw_token() for _ in range(100)}
     assert len(drawn) == 100
     assert {len(each) for each in drawn} == {22}
+
+
+def test_the_first_check_may_be_repeated_any_number_of_times() -> None:
+    held, shown = NONE, set()
+    for turn in range(4):
+        held, is_suspect = follow(held, presented=None, nonce="n1", drawn=f"t{turn}")
+        assert not is_suspect
+        shown.add(held.current)
+    assert shown == {"t0"}
+
+
+def test_a_first_check_whose_answer_was_lost_is_no_clone_when_it_is_repeated(
+    pbx: TestPbx, held: Callable[[], Activation]
+) -> None:
+    first_nonce = make_nonce()
+    with freeze_time(A_DAY_LATER):
+        lost = pbx.check(nonce=first_nonce).get_json()["continuation"]
+        pbx.continuation = None
+        assert pbx.check(nonce=first_nonce).get_json()["continuation"] == lost
+        assert pbx.check().status_code == 200
+    assert held().clone_suspected_at is None
+
+
+def test_a_pbx_that_repeats_its_initialisation_begins_without_a_token(
+    pbx: TestPbx, held: Callable[[], Activation]
+) -> None:
+    with freeze_time(A_DAY_LATER):
+        pbx.check()
+        pbx.check()
+        assert pbx.initialise().status_code == 201  # the same key: an answer was lost
+        assert pbx.check().status_code == 200
+        assert pbx.check().status_code == 200
+    assert (held().generation, held().clone_suspected_at) == (1, None)
+
+
+def test_an_initialisation_that_arrives_twice_leaves_the_token_good(
+    pbx: TestPbx, held: Callable[[], Activation]
+) -> None:
+    with freeze_time(A_DAY_LATER):
+        token = pbx.check().get_json()["continuation"]
+        assert pbx.initialise().status_code == 201
+        assert pbx.check(continuation=token).status_code == 200
+        assert pbx.check().status_code == 200
+    assert held().clone_suspected_at is None
+
+
+def test_a_clone_that_repeats_the_initialisation_betrays_itself_all_the_same(
+    pbx: TestPbx, held: Callable[[], Activation]
+) -> None:
+    with freeze_time(A_DAY_LATER):
+        token = pbx.check().get_json()["continuation"]
+        clone = TestPbx(pbx.client, key=pbx.key)
+        assert clone.initialise().status_code == 201
+        assert clone.check().status_code == 200
+        assert pbx.check(continuation=token).status_code == 200
+    assert held().clone_suspected_at == A_DAY_LATER
+
+
+def test_a_suspicion_outlives_a_repeated_initialisation(
+    pbx: TestPbx, held: Callable[[], Activation]
+) -> None:
+    with freeze_time(A_DAY_LATER):
+        pbx.check()
+        pbx.check(continuation="never issued")
+        assert pbx.initialise().status_code == 201
+    assert held().clone_suspected_at == A_DAY_LATER

@@ -51,6 +51,7 @@ class WorkingPbx:
     continuation: str | None = None
     checks: int = 0
     _pending: ec.EllipticCurvePrivateKey | None = None
+    _first_check: dict[str, Any] | None = None
 
     @property
     def certificate(self) -> Path:
@@ -71,12 +72,17 @@ class WorkingPbx:
             chain = reply.json["certificate_chain"].encode()
             self.certificate.write_bytes(chain + pem)
             self.continuation, self._pending = None, None
+            self._first_check = facts(self.serial_number)
             self.generation += 1
         return reply
 
     def check(self) -> Reply:
-        """Check, with the continuation that was given last."""
-        body = facts(self.serial_number)
+        """Check, with the continuation that was given last.
+
+        While none was given it is the same request every time: its nonce alone
+        tells its repeat from the first check of a clone.
+        """
+        body = self._first_check or facts(self.serial_number)
         if self.continuation is not None:
             body["continuation"] = self.continuation
         reply = self.service.request(
@@ -84,6 +90,7 @@ class WorkingPbx:
         )
         if reply.status == 200:
             self.continuation = reply.json["continuation"]
+            self._first_check = None
             self.checks += 1
         return reply
 
