@@ -26,12 +26,12 @@ from voucher.schemas.trade import (
     BatchView,
     ExportRequest,
 )
-from voucher.service import batches, exporting, selections, totals
-from voucher.service.batches import BatchFacts, NewBatch, Progress
-from voucher.service.exporting import Form, Wanted
-from voucher.service.filing import NewFile, new_file
-from voucher.service.sealing import Seal
-from voucher.service.selections import Selection
+from voucher.service.trade import batches, exporting, selections, totals
+from voucher.service.trade.batches import BatchFacts, NewBatch, Progress
+from voucher.service.trade.exporting import Form, Wanted
+from voucher.service.trade.filing import NewFile, new_file
+from voucher.service.trade.sealing import Seal
+from voucher.service.trade.selections import Selection
 from voucher.typed import dry_run, progress_bar, read_by, why_if_said
 from voucher.views import batch_detail_view, batch_view
 

@@ -17,7 +17,7 @@ from fleet.feature import Feature, Job, KeyUse
 from voucher.cli import voucher as command
 from voucher.models import Voucher
 from voucher.service import redemptions, refusals
-from voucher.service.succession import take_over
+from voucher.service.desk.succession import take_over
 
 # What voucher codes are digested under (``fleet.keys.keyring``).
 CODE_KEY = "voucher-code"

@@ -17,13 +17,14 @@ import segno
 from flask import Blueprint, Response, current_app, g, request, url_for
 
 from fleet.clock import utcnow
+from fleet.devices import registry
 from fleet.devices.errors import UnknownDevice
 from fleet.errors import NotFound, Refusal, TooMany
 from fleet.ground import ground
 from fleet.identity.guard import DeviceNotPermitted
 from fleet.server.pulse import ClockNotTrusted, timekeeper
 from fleet.web import forms, pages
-from fleet.web.access_log import note
+from fleet.web.access_log import leave_out, note
 from fleet.web.addresses import client_address
 from fleet.web.assets import Asset
 from fleet.web.callers import open_to_all
@@ -48,8 +49,8 @@ from voucher.errors import (
 from voucher.page_words import Fault, Typed, day_in_words, fault_of, words
 from voucher.schemas.pages import RedemptionForm
 from voucher.service import redemptions
-from voucher.service.products import FEATURE
 from voucher.service.redemptions import Redeemed, Way
+from voucher.service.trade.products import FEATURE
 
 blueprint = Blueprint(
     "voucher-pages", __name__, url_prefix="/voucher", template_folder="templates"
@@ -125,6 +126,8 @@ def redeem(
         address=client_address(),
         now=timekeeper().now(),
     )
+    if registry.is_left_out(done.serial_number):
+        leave_out()
     note("voucher")
     return _result(done, language)
 

@@ -17,8 +17,8 @@ from voucher.schemas.trade import (
     ProductView,
     VersionRequest,
 )
-from voucher.service import products
-from voucher.service.products import Made
+from voucher.service.trade import products
+from voucher.service.trade.products import Made
 from voucher.typed import read_by, why_if_said
 from voucher.views import product_detail_view, product_view, terms
 

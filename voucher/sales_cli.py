@@ -20,10 +20,11 @@ from voucher.schemas.trade import (
     SelectionRequest,
     TotalsView,
 )
-from voucher.service import lookups, selections
-from voucher.service.reconciling import Difference, reconcile
-from voucher.service.selections import Outcome, Selection
-from voucher.service.totals import totals
+from voucher.service.desk import lookups
+from voucher.service.trade import selections
+from voucher.service.trade.reconciling import Difference, reconcile
+from voucher.service.trade.selections import Outcome, Selection
+from voucher.service.trade.totals import totals
 from voucher.typed import ask_for_code, dry_run, read_by, why_if_said
 from voucher.views import outcome_view, totals_view
 

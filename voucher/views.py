@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from voucher.functions import Stacking
-from voucher.service.batches import BatchFacts
-from voucher.service.products import FEATURE, ProductFacts, Terms
-from voucher.service.selections import Outcome
-from voucher.service.totals import Total, in_all
+from voucher.service.trade.batches import BatchFacts
+from voucher.service.trade.products import FEATURE, ProductFacts, Terms
+from voucher.service.trade.selections import Outcome
+from voucher.service.trade.totals import Total, in_all
 from voucher.states import State
 
 

@@ -195,22 +195,18 @@ def change(  # noqa: PLR0913 -- the fields of the protocol's PATCH
 ) -> None:
     """Change what is known of a PBX, or its own grace; no grace is its type's.
 
-    Raises ``UnknownDevice``.
+    Raises ``UnknownDevice``, and ``ProcessingRestricted`` for customer and notes of
+    a PBX whose data is only kept.
     """
     with transaction() as session:
         device = locked(session, serial_number)
         activation = activation_of(session, device)
         before = _told(device, activation)
-        after = before | {
-            name: value.isoformat() if isinstance(value, date) else value
-            for name, value in (
-                ("customer", customer),
-                ("notes", notes),
-                ("grace_days", grace_days or None),
-                ("support_ends_on", support_ends_on),
-            )
-            if not isinstance(value, Unchanged)
-        }
+        after = before | _said(
+            grace_days=grace_days or None, support_ends_on=support_ends_on
+        )
+        if changed := _rewritten(device, customer=customer, notes=notes):
+            after |= {"rewritten": changed}
         if after == before:
             return
         # First, for once: the database brings no end of support forward of which
@@ -279,14 +275,33 @@ def _held(
     return activations[serial_number]
 
 
+def _rewritten(device: Device, **texts: str | Unchanged) -> list[str]:
+    """Return which texts about people change: never they themselves.
+
+    The audit log is for ever, and could not forget them (GDPR, article 17).
+    """
+    return [
+        name
+        for name, text in texts.items()
+        if not isinstance(text, Unchanged) and text != getattr(device, name)
+    ]
+
+
+def _said(**fields: str | int | date | Unchanged | None) -> dict[str, object]:
+    """Return what is said anew of a PBX, as the audit log shows it."""
+    return {
+        name: value.isoformat() if isinstance(value, date) else value
+        for name, value in fields.items()
+        if not isinstance(value, Unchanged)
+    }
+
+
 def _told(device: Device, activation: Activation) -> dict[str, object]:
     """Return what the audit log shows of a PBX, before and after."""
     ends_on = device.support_ends_on
     opened_at = activation.reinitialisation_opened_at
     suspected_at = activation.clone_suspected_at
     return {
-        "customer": device.customer,
-        "notes": device.notes,
         "support_ends_on": ends_on.isoformat() if ends_on else None,
         "grace_days": activation.grace_days or None,
         "hold": activation.hold,

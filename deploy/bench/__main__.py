@@ -75,6 +75,52 @@ def _stage(pbxs: int) -> Iterator[Stage]:
         yield Stage(folder, stack, pbxs=pbxs)
 
 
+def _measured(stage: Stage, plan: measure.Plan) -> list[measure.Table]:
+    names = ("bare", "sqlite", "postgresql")
+    plain = [stage.start(name, tls=False) for name in names]
+    secure = [stage.start(name, tls=True) for name in names]
+    trust = Trust(stage.authority)
+    database = stage.postgres.cpu_seconds
+    return [
+        measure.keep_alive(
+            "keep-alive, behind a proxy (plain HTTP)",
+            plain,
+            {name: plan.behind_proxy(stage.pbxs[name]) for name in names},
+            Trust(None),
+            plan=plan,
+            database=database,
+        ),
+        measure.keep_alive(
+            "keep-alive, mutual TLS",
+            secure,
+            {name: plan.over_tls(stage.pbxs[name]) for name in names},
+            trust,
+            plan=plan,
+            database=database,
+        ),
+        measure.visits(
+            "one new mutual-TLS connection for each request",
+            secure,
+            {name: plan.visitors(stage.pbxs[name]) for name in names},
+            trust,
+            plan=plan,
+            database=database,
+        ),
+        *(
+            redemptions.beside_checks(
+                f"redemption, behind a proxy, {KINDS[place.name]}",
+                place,
+                stage.pbxs[place.name],
+                redemptions.sell(stage.settings[place.name], plan),
+                plan=plan,
+                database=database,
+            )
+            for place in plain
+            if place.name in KINDS
+        ),
+    ]
+
+
 def main() -> None:
     """Measure, print the table, and write it to ``deploy/benchmarks.md``."""
     parser = argparse.ArgumentParser(prog="python -m deploy.bench", description=__doc__)
@@ -91,48 +137,7 @@ def main() -> None:
         visits=chosen.visits,
     )
     with on_core(CLIENT_CORE), _stage(plan.pbxs) as stage:
-        names = ("bare", "sqlite", "postgresql")
-        plain = [stage.start(name, tls=False) for name in names]
-        secure = [stage.start(name, tls=True) for name in names]
-        trust = Trust(stage.authority)
-        tables = [
-            measure.keep_alive(
-                "keep-alive, behind a proxy (plain HTTP)",
-                plain,
-                {name: plan.behind_proxy(stage.pbxs[name]) for name in names},
-                Trust(None),
-                plan=plan,
-                database=stage.postgres.cpu_seconds,
-            ),
-            measure.keep_alive(
-                "keep-alive, mutual TLS",
-                secure,
-                {name: plan.over_tls(stage.pbxs[name]) for name in names},
-                trust,
-                plan=plan,
-                database=stage.postgres.cpu_seconds,
-            ),
-            measure.visits(
-                "one new mutual-TLS connection for each request",
-                secure,
-                {name: plan.visitors(stage.pbxs[name]) for name in names},
-                trust,
-                plan=plan,
-                database=stage.postgres.cpu_seconds,
-            ),
-            *(
-                redemptions.beside_checks(
-                    f"redemption, behind a proxy, {KINDS[place.name]}",
-                    place,
-                    stage.pbxs[place.name],
-                    redemptions.sell(stage.settings[place.name], plan),
-                    plan=plan,
-                    database=stage.postgres.cpu_seconds,
-                )
-                for place in plain
-                if place.name in KINDS
-            ),
-        ]
+        tables = _measured(stage, plan)
     text = report.as_markdown(tables, plan)
     print(text)
     chosen.output.write_text(text, encoding="utf-8")

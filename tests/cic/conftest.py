@@ -3,13 +3,15 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from flask import Flask
 from freezegun import freeze_time
 from make import SERIAL, TestPbx, make_device, make_token
 from sqlalchemy import select
+from werkzeug.test import TestResponse
 
 from cic.models import Activation, LifeEvent
 from fleet.database import db, reading
@@ -22,6 +24,7 @@ from wsgi import create_app
 BIRTH = datetime(2027, 3, 1, 12, tzinfo=UTC)
 
 MakeApp = Callable[..., Flask]
+Ask = Callable[..., TestResponse]
 
 
 @pytest.fixture
@@ -73,6 +76,25 @@ def staff(house: Flask) -> dict[str, str]:
     """The header of a support agent."""
     with freeze_time(BIRTH), house.app_context():
         return make_token()
+
+
+@pytest.fixture
+def ask(pbx: TestPbx, staff: dict[str, str]) -> Ask:
+    """Ask as support, an hour after ``BIRTH``, unless told otherwise."""
+
+    def send(
+        method: str,
+        url: str,
+        body: dict[str, Any] | None = None,
+        *,
+        after: timedelta = timedelta(hours=1),
+        **headers: str,
+    ) -> TestResponse:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        with freeze_time(BIRTH + after):
+            return pbx.client.open(url, method=method, json=body, headers=staff | named)
+
+    return send
 
 
 @pytest.fixture

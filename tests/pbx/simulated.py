@@ -315,6 +315,11 @@ def problem(status: int, code: str, **headers: str) -> Answer:
     return Answer(status=status, headers={**PROBLEM, **headers}, body=body)
 
 
+def lose(_: Request, honestly: Callable[[], Answer]) -> Answer:
+    honestly()
+    raise Unreachable("lost on the way back")
+
+
 def silence(_request: Request, _honestly: Callable[[], Answer]) -> Answer:
     raise Unreachable("no route")
 

@@ -5,18 +5,14 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
 import pytest
-from pbx.simulated import DAY, NOON, Meddler, problem, silence
+from pbx.simulated import DAY, NOON, Meddler, lose, problem, silence
 from pbx.simulated_center import USERS, Offer, renewing, voicemail
 from pbx.world import has, make_running
 
 from fleet.pbx import appliance
 from fleet.pbx.codes import Mistyped
 from fleet.pbx.errors import Nothing, Refused, Unreachable
-from fleet.pbx.functions import (
-    AlreadyCounted,
-    Entitlements,
-    quantities,
-)
+from fleet.pbx.functions import AlreadyCounted, Entitlements, quantities
 from fleet.pbx.life import Notice, Standing
 from fleet.pbx.transport import Answer, Request
 from fleet.pbx.voucher_center import Released
@@ -41,11 +37,6 @@ def only(path: str, meddler: Meddler) -> Meddler:
         return honestly()
 
     return meddle
-
-
-def lose(_request: Request, honestly: Callable[[], Answer]) -> Answer:
-    honestly()
-    raise Unreachable("lost on the way back")
 
 
 def test_a_voucher_is_redeemed_and_its_functions_work_at_once() -> None:

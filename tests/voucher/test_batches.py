@@ -17,11 +17,11 @@ from trading import RECIPIENT, Desk, dealer, faults, made, manager, problem
 from fleet.clock import utcnow
 from fleet.staff.audit import Wanted, entries
 from fleet.staff.roles import Role
-from voucher.service import batches, exporting, selections
-from voucher.service.batches import NewBatch
-from voucher.service.exporting import Form
-from voucher.service.sealing import Seal
-from voucher.service.selections import Selection
+from voucher.service.trade import batches, exporting, selections
+from voucher.service.trade.batches import NewBatch
+from voucher.service.trade.exporting import Form
+from voucher.service.trade.sealing import Seal
+from voucher.service.trade.selections import Selection
 
 NOW = datetime(2027, 3, 1, 12, tzinfo=UTC)
 ON_SQLITE = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A dealer sees its own batches and vouchers: all else is as if it did not exist."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -18,8 +17,8 @@ from werkzeug.test import TestResponse
 from fleet.staff.roles import Role, StaffMember
 from fleet.web.callers import Kind, callers_of
 from voucher import codes
-from voucher.service import selections
-from voucher.service.selections import Selection
+from voucher.service.trade import selections
+from voucher.service.trade.selections import Selection
 
 PAULA = StaffMember(None, "cli:paula", Role.OPERATOR)
 HOUR = timedelta(hours=1)
@@ -36,16 +35,7 @@ A_DEALERS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _frozen() -> Iterator[None]:
-    with freeze_time(BIRTH):
-        yield
-
-
-@pytest.fixture
-def pbx(proxied_app: Flask) -> TestPbx:
-    with freeze_time(BIRTH):
-        return make_pbx(proxied_app)
+pytestmark = pytest.mark.usefixtures("at_birth")
 
 
 @pytest.fixture

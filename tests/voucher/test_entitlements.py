@@ -10,7 +10,7 @@ from flask import Flask
 from freezegun import freeze_time
 from fuzz.journeys import dump
 from make import NOBODY, SERIAL, TestPbx, make_nonce, verified
-from making import BIRTH, days, make_pbx, make_product, make_voucher
+from making import BIRTH, days, make_product, make_voucher
 
 from cic.service import holds
 from fleet.ground import ground
@@ -20,12 +20,6 @@ from voucher.models import Product
 SECOND = timedelta(seconds=1)
 DAY = days(1)
 USERS = "users"
-
-
-@pytest.fixture
-def pbx(proxied_app: Flask) -> TestPbx:
-    with freeze_time(BIRTH):
-        return make_pbx(proxied_app)
 
 
 @pytest.fixture

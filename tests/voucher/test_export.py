@@ -38,10 +38,11 @@ from fleet.staff.audit import entries
 from fleet.web.languages import Language
 from voucher.codes import canonical
 from voucher.errors import AlreadyExported
-from voucher.service import exporting, redemptions
-from voucher.service.exporting import Exported, Form, Wanted
+from voucher.service import redemptions
 from voucher.service.redemptions import Way
-from voucher.service.sealing import Seal
+from voucher.service.trade import exporting
+from voucher.service.trade.exporting import Exported, Form, Wanted
+from voucher.service.trade.sealing import Seal
 
 NOW = datetime(2027, 3, 1, 12, tzinfo=UTC)
 ON_SQLITE = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Staff give a PBX something without a voucher."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
@@ -11,41 +10,19 @@ from flask import Flask
 from freezegun import freeze_time
 from fuzz.journeys import dump
 from make import NOBODY, SERIAL, TestPbx
-from making import (
-    BIRTH,
-    ledger_rows,
-    make_pbx,
-    make_product,
-    make_voucher,
-    release_rows,
-)
+from making import BIRTH, ledger_rows, make_product, make_voucher, release_rows
 from moving import genuine, use_up
 
 from cic.service import holds
 from fleet.clock import utcnow
 from fleet.staff.roles import Role
-from voucher.service import products
+from voucher.service.trade import products
 
 DAY = timedelta(days=1)
 TRIAL = 30
 
 
-@pytest.fixture(autouse=True)
-def _frozen() -> Iterator[None]:
-    with freeze_time(BIRTH):
-        yield
-
-
-@pytest.fixture
-def pbx(proxied_app: Flask) -> TestPbx:
-    with freeze_time(BIRTH):
-        return make_pbx(proxied_app)
-
-
-@pytest.fixture
-def anna(proxied_app: Flask, pbx: TestPbx) -> Person:  # noqa: ARG001 -- there first
-    with freeze_time(BIRTH):
-        return Desk(proxied_app).person()
+pytestmark = pytest.mark.usefixtures("at_birth")
 
 
 def refused(who: Person, **wanted: object) -> tuple[int, str]:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A release goes to another PBX and back: nothing is lost, nothing is doubled."""
 
-from collections.abc import Iterator
 from datetime import date, timedelta
 from functools import partial
 
@@ -33,10 +32,7 @@ TRIAL = 30
 DAY = timedelta(days=1)
 
 
-@pytest.fixture(autouse=True)
-def _frozen() -> Iterator[None]:
-    with freeze_time(BIRTH):
-        yield
+pytestmark = pytest.mark.usefixtures("at_birth")
 
 
 @pytest.fixture

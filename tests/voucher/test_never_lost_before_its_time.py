@@ -18,7 +18,7 @@ from fleet.devices.models import Device
 from fleet.ground import ground
 from fleet.staff import audit
 from voucher.models import ReleaseCode
-from voucher.service import grants
+from voucher.service.desk import grants
 
 LONG_AGO = date(2020, 1, 31)
 FAR = date(2040, 1, 31)

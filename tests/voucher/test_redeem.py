@@ -2,14 +2,11 @@
 """Redemption as a service: what it is, what is stored, and what a repeat gives."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
 import sqlalchemy as sa
-from flask import Flask
-from freezegun import freeze_time
 from fuzz.journeys import dump
-from make import SERIAL, make_device
+from make import SERIAL
 from making import (
     BIRTH,
     activate,
@@ -20,13 +17,7 @@ from making import (
     release_rows,
     voucher_row,
 )
-from redeeming import (
-    OTHER,
-    SECOND,
-    device_id,
-    redeem,
-    refused,
-)
+from redeeming import OTHER, SECOND, device_id, redeem, refused
 from sqlalchemy import select, update
 
 from fleet.database import reading, transaction
@@ -41,19 +32,7 @@ from voucher.release_code import Release, encode
 from voucher.service import redemptions
 from voucher.service.redemptions import Way
 
-pytestmark = pytest.mark.usefixtures("_frozen", "app")
-
-
-@pytest.fixture
-def _frozen() -> Iterator[None]:
-    with freeze_time(BIRTH):
-        yield
-
-
-@pytest.fixture(autouse=True)
-def _pbxs(app: Flask) -> None:  # noqa: ARG001 -- where they are made
-    make_device()
-    make_device(OTHER)
+pytestmark = pytest.mark.usefixtures("two_pbxs", "at_birth")
 
 
 # What a redemption is.

@@ -1,22 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Redemptions that are refused: each for its reason, counted, noted, and no more."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
 import pytest
-from flask import Flask
-from freezegun import freeze_time
-from make import NOBODY, SERIAL, make_device
-from making import (
-    BIRTH,
-    days,
-    make_product,
-    make_voucher,
-    release_rows,
-    voucher_row,
-)
+from make import NOBODY, SERIAL
+from making import BIRTH, days, make_product, make_voucher, release_rows, voucher_row
 from redeeming import (
     OTHER,
     SECOND,
@@ -39,19 +29,7 @@ from voucher.models import LedgerEntry, Product, ReleaseCode, Voucher
 from voucher.service import refusals
 from voucher.service.redemptions import Way
 
-pytestmark = pytest.mark.usefixtures("_frozen", "app")
-
-
-@pytest.fixture
-def _frozen() -> Iterator[None]:
-    with freeze_time(BIRTH):
-        yield
-
-
-@pytest.fixture(autouse=True)
-def _pbxs(app: Flask) -> None:  # noqa: ARG001 -- where they are made
-    make_device()
-    make_device(OTHER)
+pytestmark = pytest.mark.usefixtures("two_pbxs", "at_birth")
 
 
 # Refusals: each in its turn, with all the later ones waiting behind it.

@@ -3,7 +3,6 @@
 
 import json
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 
@@ -36,16 +35,7 @@ from voucher import codes
 OTHER = "CX1000000002"
 
 
-@pytest.fixture(autouse=True)
-def _frozen() -> Iterator[None]:
-    with freeze_time(BIRTH):
-        yield
-
-
-@pytest.fixture
-def pbx(proxied_app: Flask) -> TestPbx:
-    with freeze_time(BIRTH):
-        return make_pbx(proxied_app)
+pytestmark = pytest.mark.usefixtures("at_birth")
 
 
 def test_a_redeemed_voucher_is_answered_with_code_and_signed_functions(

@@ -1,15 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Redemptions that arrive together: one winner, and nobody suffers for another."""
 
-from collections.abc import Iterator
 from threading import Thread
 from time import sleep
 from typing import Any
 
 import pytest
 from flask import Flask
-from freezegun import freeze_time
-from make import NOBODY, SERIAL, make_device
+from make import NOBODY, SERIAL
 from making import (
     BIRTH,
     days,
@@ -19,13 +17,7 @@ from making import (
     release_rows,
     voucher_row,
 )
-from redeeming import (
-    OTHER,
-    guesses,
-    in_app,
-    redeem,
-    together,
-)
+from redeeming import OTHER, guesses, in_app, redeem, together
 from sqlalchemy import text, update
 
 from cic.service import holds
@@ -38,19 +30,7 @@ from voucher.service.digests import digests_of
 from voucher.service.held import Claim, Released, Shelf, keep
 from voucher.service.redemptions import Redeemed, Way
 
-pytestmark = pytest.mark.usefixtures("_frozen", "app")
-
-
-@pytest.fixture
-def _frozen() -> Iterator[None]:
-    with freeze_time(BIRTH):
-        yield
-
-
-@pytest.fixture(autouse=True)
-def _pbxs(app: Flask) -> None:  # noqa: ARG001 -- where they are made
-    make_device()
-    make_device(OTHER)
+pytestmark = pytest.mark.usefixtures("two_pbxs", "at_birth")
 
 
 def test_of_many_who_want_one_voucher_one_pbx_gets_it(app: Flask) -> None:

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A damaged card: another code, once, and the old one is void."""
 
-from collections.abc import Iterator
-
 import pytest
 from calling import problem, redeem
 from desk import Desk, Person, audited, said
@@ -15,7 +13,6 @@ from making import (
     days,
     ledger_rows,
     make_batch,
-    make_pbx,
     make_product,
     make_voucher,
     voucher_row,
@@ -26,19 +23,9 @@ from sqlalchemy import select
 from fleet.database import reading, transaction
 from fleet.staff.roles import Role
 from voucher.models import Voucher
-from voucher.service.totals import in_all, totals
+from voucher.service.trade.totals import in_all, totals
 
-
-@pytest.fixture(autouse=True)
-def _frozen() -> Iterator[None]:
-    with freeze_time(BIRTH):
-        yield
-
-
-@pytest.fixture
-def pbx(proxied_app: Flask) -> TestPbx:
-    with freeze_time(BIRTH):
-        return make_pbx(proxied_app)
+pytestmark = pytest.mark.usefixtures("at_birth")
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What was released is taken back by two people, and by no fewer."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -24,22 +24,13 @@ from redeeming import together
 from werkzeug.test import TestResponse
 
 from fleet.staff.roles import Role
-from voucher.service.reversals import REQUEST_LASTS
+from voucher.service.desk.reversals import REQUEST_LASTS
 
 OTHER = "CX1000000002"
 SECOND = timedelta(seconds=1)
 
 
-@pytest.fixture(autouse=True)
-def _frozen() -> Iterator[None]:
-    with freeze_time(BIRTH):
-        yield
-
-
-@pytest.fixture
-def pbx(proxied_app: Flask) -> TestPbx:
-    with freeze_time(BIRTH):
-        return make_pbx(proxied_app)
+pytestmark = pytest.mark.usefixtures("at_birth")
 
 
 @pytest.fixture

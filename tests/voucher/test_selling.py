@@ -19,8 +19,8 @@ from fleet.errors import Refusal
 from fleet.staff.audit import Wanted, entries
 from voucher.codes import draw
 from voucher.service import redemptions
-from voucher.service.reconciling import reconcile
 from voucher.service.redemptions import Redeemed, Way
+from voucher.service.trade.reconciling import reconcile
 
 ON_SQLITE = pytest.mark.parametrize("database_kind", ["sqlite"], indirect=True)
 

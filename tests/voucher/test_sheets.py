@@ -15,8 +15,8 @@ from trading import Desk, faults, manager, problem
 
 from fleet.web.languages import Language
 from voucher.functions import ends_at
-from voucher.service.exporting import MOST_CARDS
-from voucher.service.sheets import (
+from voucher.service.trade.exporting import MOST_CARDS
+from voucher.service.trade.sheets import (
     CARD_HEIGHT,
     CARD_WIDTH,
     COLUMNS,

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A PBX is replaced: its heir has every function, and exactly those."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 
 import codes_by_the_text as by_the_text
 import pytest
 from calling import entitled, functions, problem, redeem, start_trial, sync
-from desk import Desk, Person, said
+from desk import Person, said
 from flask import Flask
 from freezegun import freeze_time
 from fuzz.journeys import dump
@@ -38,22 +37,12 @@ PRODUCTS = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _frozen() -> Iterator[None]:
-    with freeze_time(BIRTH):
-        yield
+pytestmark = pytest.mark.usefixtures("at_birth")
 
 
 @pytest.fixture
-def old(proxied_app: Flask) -> TestPbx:
-    with freeze_time(BIRTH):
-        return make_pbx(proxied_app)
-
-
-@pytest.fixture
-def anna(proxied_app: Flask, old: TestPbx) -> Person:  # noqa: ARG001 -- there first
-    with freeze_time(BIRTH):
-        return Desk(proxied_app).person()
+def old(pbx: TestPbx) -> TestPbx:
+    return pbx
 
 
 def replace(who: Person, by: str = HEIR, serial_number: str = SERIAL) -> TestResponse:

@@ -15,10 +15,11 @@ from fleet.clock import utcnow
 from fleet.database import db, transaction, writing
 from fleet.staff.roles import Role, StaffMember
 from voucher.models import Batch, Voucher
-from voucher.service import redemptions, reversals
-from voucher.service.reconciling import Difference, reconcile
+from voucher.service import redemptions
+from voucher.service.desk import reversals
 from voucher.service.redemptions import Way
-from voucher.service.totals import in_all, state_column, totals
+from voucher.service.trade.reconciling import Difference, reconcile
+from voucher.service.trade.totals import in_all, state_column, totals
 from voucher.states import Life, state_of
 
 NOW = datetime(2027, 3, 1, 12, tzinfo=UTC)

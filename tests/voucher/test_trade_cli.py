@@ -22,8 +22,8 @@ from fleet.staff.audit import Wanted, entries
 from fleet.staff.roles import cli_actor
 from voucher.cli import voucher
 from voucher.codes import canonical
-from voucher.service.filing import new_file
-from voucher.service.reconciling import reconcile
+from voucher.service.trade.filing import new_file
+from voucher.service.trade.reconciling import reconcile
 
 Typed = Callable[..., Result]
 Told = Callable[..., Any]
@@ -178,7 +178,7 @@ def test_an_export_that_breaks_off_leaves_no_file(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("voucher.service.filing.NewFile.keep", full)
+        patch.setattr("voucher.service.trade.filing.NewFile.keep", full)
         result = typed("batch", "export", "2", "--recipient", RECIPIENT)
     assert isinstance(result.exception, OSError)
     assert dump() == before

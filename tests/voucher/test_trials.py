@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """A PBX tries a product: once for each serial number, whatever becomes of it."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -30,16 +29,7 @@ END = datetime(2027, 3, 16, 12, tzinfo=UTC)  # fourteen days, and the last at UT
 SECOND = timedelta(seconds=1)
 
 
-@pytest.fixture(autouse=True)
-def _frozen() -> Iterator[None]:
-    with freeze_time(BIRTH):
-        yield
-
-
-@pytest.fixture
-def pbx(proxied_app: Flask) -> TestPbx:
-    with freeze_time(BIRTH):
-        return make_pbx(proxied_app)
+pytestmark = pytest.mark.usefixtures("at_birth")
 
 
 @pytest.fixture

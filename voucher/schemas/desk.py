@@ -8,8 +8,8 @@ from fleet.web.fields import Instant, PlainText, reason
 from fleet.web.paging import PageQuery, PageView
 from voucher.functions import Source
 from voucher.release_code import MOST_PRODUCT_NUMBER
-from voucher.service.lookups import CodeKind
-from voucher.service.standings import Standing
+from voucher.service.desk.lookups import CodeKind
+from voucher.service.desk.standings import Standing
 from voucher.states import State
 
 LARGEST_ID = 2**63 - 1

@@ -13,10 +13,10 @@ from fleet.web.paging import PageView
 from voucher.codes import LONGEST_INPUT
 from voucher.functions import Stacking, ends_at
 from voucher.release_code import MOST_PRODUCT_NUMBER, MOST_QUANTITY
-from voucher.service.batches import MOST_VOUCHERS
-from voucher.service.exporting import Form
-from voucher.service.products import FEATURE
-from voucher.service.sealing import LONGEST_PASSPHRASE
+from voucher.service.trade.batches import MOST_VOUCHERS
+from voucher.service.trade.exporting import Form
+from voucher.service.trade.products import FEATURE
+from voucher.service.trade.sealing import LONGEST_PASSPHRASE
 
 LONGEST_NAME = 80
 LONGEST_UNIT = 32

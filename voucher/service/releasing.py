@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from fleet.devices.models import Device
 from fleet.devices.release_keys import release_key_of
 from voucher.errors import ReleaseCodesExhausted, TrialAlreadyUsed
-from voucher.functions import Source, Stacking, last_day_of
+from voucher.functions import Source, Stacking, ends_at, last_day_of
 from voucher.models import Product, ReleaseCode, Voucher
 from voucher.release_code import MOST_SEQUENCE, Release, encode
 from voucher.service import ledger
@@ -61,22 +61,7 @@ def release(  # noqa: PLR0913 -- what, for whom, whence, by whom, why, when, unt
         if isinstance(last_day, Computed):
             last_day = _last_day(session, device, product, now)
         said = _next(session, device, product, last_day)
-        made = ReleaseCode(
-            device_id=device.id,
-            sequence=said.sequence,
-            source=source.value,
-            voucher_id=voucher.id if voucher else None,
-            product_id=product.id,
-            product_number=said.product_number,
-            quantity=said.quantity,
-            last_day=said.last_day,
-            code=encode(
-                said,
-                serial_number=device.serial_number,
-                release_key=release_key_of(device),
-            ),
-            released_at=now,
-        )
+        made = _row(said, device, product, source=source, voucher=voucher, now=now)
         session.add(made)
         session.flush()
     ledger.write(
@@ -90,6 +75,13 @@ def release(  # noqa: PLR0913 -- what, for whom, whence, by whom, why, when, unt
         now=now,
     )
     return made
+
+
+def is_in_force(session: Session, released: ReleaseCode, now: datetime) -> bool:
+    """Whether a release is in force, by the ledger and by its term."""
+    if released.last_day is not None and now >= ends_at(released.last_day):
+        return False
+    return released in ledger.releases_in_force(session, released.device_id)
 
 
 def trial_of(
@@ -139,3 +131,30 @@ def _next(
     if sequence > MOST_SEQUENCE:
         raise ReleaseCodesExhausted
     return Release(sequence, product.product_number, product.quantity, last_day)
+
+
+def _row(
+    said: Release,
+    device: Device,
+    product: Product,
+    *,
+    source: Source,
+    voucher: Voucher | None,
+    now: datetime,
+) -> ReleaseCode:
+    return ReleaseCode(
+        device_id=device.id,
+        sequence=said.sequence,
+        source=source.value,
+        voucher_id=voucher.id if voucher else None,
+        product_id=product.id,
+        product_number=said.product_number,
+        quantity=said.quantity,
+        last_day=said.last_day,
+        code=encode(
+            said,
+            serial_number=device.serial_number,
+            release_key=release_key_of(device),
+        ),
+        released_at=now,
+    )

@@ -11,12 +11,13 @@ from fleet.devices.models import Device
 from fleet.devices.registry import locked
 from fleet.identity.guard import DeviceNotPermitted, is_held
 from voucher.errors import TrialAlreadyUsed, UnknownProduct
-from voucher.functions import Source, ends_at
+from voucher.functions import Source
 from voucher.models import ReleaseCode
-from voucher.service import ledger, products
+from voucher.service import ledger
 from voucher.service.entitling import Entitled, entitled_now
 from voucher.service.ledger import Kind
-from voucher.service.releasing import release, trial_of
+from voucher.service.releasing import is_in_force, release, trial_of
+from voucher.service.trade import products
 from voucher.verdicts import check_fits
 
 
@@ -47,7 +48,7 @@ def start(serial_number: str, product_number: int, *, now: datetime) -> Started:
         is_new = made is None
         if made is None:
             made = _begin(session, device, product_number, now=now)
-        elif not _runs(session, made, now):
+        elif not is_in_force(session, made, now):
             raise TrialAlreadyUsed
         return Started(
             is_new=is_new,
@@ -82,10 +83,3 @@ def _begin(
         actor="pbx",
         now=now,
     )
-
-
-def _runs(session: Session, trial: ReleaseCode, now: datetime) -> bool:
-    """Whether a trial is in force, by the ledger and by its term."""
-    if trial not in ledger.releases_in_force(session, trial.device_id):
-        return False
-    return trial.last_day is None or now < ends_at(trial.last_day)

@@ -36,11 +36,11 @@ from voucher.schemas.trade import (
     TotalsQuery,
     TotalsView,
 )
-from voucher.service import batches, exporting, selections, totals
-from voucher.service.batches import NewBatch
-from voucher.service.exporting import Form, Wanted
-from voucher.service.sealing import Seal
-from voucher.service.selections import Selection
+from voucher.service.trade import batches, exporting, selections, totals
+from voucher.service.trade.batches import NewBatch
+from voucher.service.trade.exporting import Form, Wanted
+from voucher.service.trade.sealing import Seal
+from voucher.service.trade.selections import Selection
 from voucher.views import batch_detail_view, batch_view, outcome_view, totals_view
 
 blueprint = Blueprint("voucher-batches", __name__, url_prefix="/voucher/v1")

@@ -41,9 +41,9 @@ from voucher.schemas.desk import (
     ReasonRequest,
     ReleaseView,
 )
-from voucher.service import grants, histories, moves, reversals, standings
-from voucher.service.histories import OfDevice
-from voucher.service.standings import Released
+from voucher.service.desk import grants, histories, moves, reversals, standings
+from voucher.service.desk.histories import OfDevice
+from voucher.service.desk.standings import Released
 
 blueprint = Blueprint("voucher-devices", __name__, url_prefix="/voucher/v1")
 

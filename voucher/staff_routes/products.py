@@ -28,8 +28,8 @@ from voucher.schemas.trade import (
     RetirementQuery,
     VersionRequest,
 )
-from voucher.service import products
-from voucher.service.products import Made
+from voucher.service.trade import products
+from voucher.service.trade.products import Made
 from voucher.views import product_detail_view, product_view, terms
 
 blueprint = Blueprint("voucher-products", __name__, url_prefix="/voucher/v1")

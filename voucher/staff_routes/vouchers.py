@@ -21,8 +21,8 @@ from voucher.schemas.desk import (
     VouchersPage,
     VouchersQuery,
 )
-from voucher.service import lookups, replacements
-from voucher.service.lookups import Found, VoucherDetail, VoucherFacts, Wanted
+from voucher.service.desk import lookups, replacements
+from voucher.service.desk.lookups import Found, VoucherDetail, VoucherFacts, Wanted
 from voucher.states import State
 
 blueprint = Blueprint("voucher-vouchers", __name__, url_prefix="/voucher/v1")

@@ -29,11 +29,11 @@ from voucher.errors import (
     VoucherNotForThisDevice,
     VoucherStateConflict,
 )
-from voucher.functions import Source, ends_at
+from voucher.functions import Source
 from voucher.models import Product, ReleaseCode, Voucher
 from voucher.service import ledger
 from voucher.service.ledger import LAST_SAID, Kind
-from voucher.service.releasing import release, trial_of
+from voucher.service.releasing import is_in_force, release, trial_of
 
 
 def move(
@@ -103,32 +103,7 @@ def hand_over(
         device_id=released.device_id,
         now=now,
     )
-    earlier = returning(session, released, heir)
-    if earlier is not None:
-        moved = earlier
-        ledger.write(
-            session,
-            Kind.MOVED_IN,
-            actor=actor,
-            reason=reason,
-            voucher_id=earlier.voucher_id,
-            release_id=earlier.id,
-            device_id=heir.id,
-            now=now,
-        )
-    else:
-        moved = release(
-            session,
-            heir,
-            session.get_one(Product, released.product_id),
-            source=_source_on(session, released, heir),
-            kind=Kind.MOVED_IN,
-            voucher=_voucher_of(session, released),
-            actor=actor,
-            reason=reason,
-            last_day=released.last_day,
-            now=now,
-        )
+    moved = _arrive(session, released, heir, actor=actor, reason=reason, now=now)
     voucher = _voucher_of(session, released)
     if voucher is not None:
         voucher.redeemed_by_id = heir.id  # as the ledger says by now
@@ -169,13 +144,6 @@ def returning(
     ).one_or_none()
 
 
-def is_in_force(session: Session, released: ReleaseCode, now: datetime) -> bool:
-    """Whether a release is in force, by the ledger and by its term."""
-    if released.last_day is not None and now >= ends_at(released.last_day):
-        return False
-    return released in ledger.releases_in_force(session, released.device_id)
-
-
 def lock_vouchers(session: Session, releases: Sequence[ReleaseCode]) -> None:
     """Lock the vouchers that some releases came from, in the order of all."""
     ids = [each.voucher_id for each in releases if each.voucher_id is not None]
@@ -205,6 +173,43 @@ def _both(
         for each in sorted({serial_number, to_serial_number})
     }
     return released, devices[serial_number], devices[to_serial_number]
+
+
+def _arrive(
+    session: Session,
+    released: ReleaseCode,
+    heir: Device,
+    *,
+    actor: str,
+    reason: str,
+    now: datetime,
+) -> ReleaseCode:
+    """Put in force on ``heir`` what it has had of the same before, or a new release."""
+    earlier = returning(session, released, heir)
+    if earlier is None:
+        return release(
+            session,
+            heir,
+            session.get_one(Product, released.product_id),
+            source=_source_on(session, released, heir),
+            kind=Kind.MOVED_IN,
+            voucher=_voucher_of(session, released),
+            actor=actor,
+            reason=reason,
+            last_day=released.last_day,
+            now=now,
+        )
+    ledger.write(
+        session,
+        Kind.MOVED_IN,
+        actor=actor,
+        reason=reason,
+        voucher_id=earlier.voucher_id,
+        release_id=earlier.id,
+        device_id=heir.id,
+        now=now,
+    )
+    return earlier
 
 
 def _check_may_receive(

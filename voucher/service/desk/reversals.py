@@ -25,8 +25,8 @@ from voucher.errors import (
 )
 from voucher.models import Batch, LedgerEntry, ReleaseCode, Voucher
 from voucher.service import ledger
+from voucher.service.desk.moves import lock_vouchers
 from voucher.service.ledger import BEGINS, ENDS, Kind
-from voucher.service.moves import lock_vouchers
 
 REQUEST_LASTS = timedelta(days=7)
 """Who confirms later than that might confirm what nobody wants any more."""
@@ -114,8 +114,8 @@ def _locked(session: Session, release_id: int) -> _Case:
 def _lock_batch(session: Session, release: ReleaseCode) -> None:
     """Wait for whoever is selling a range: what it read is to stay as it was.
 
-    It leaves redeemed vouchers unlocked (``voucher.service.selections``), and here
-    one ceases to be redeemed.
+    It leaves redeemed vouchers unlocked (``voucher.service.trade.selections``), and
+    here one ceases to be redeemed.
     """
     session.execute(
         select(Batch.id)

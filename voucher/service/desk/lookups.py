@@ -21,12 +21,12 @@ from voucher import release_code
 from voucher.codes import SYMBOLS, canonical
 from voucher.errors import UnknownVoucher
 from voucher.models import Batch, Product, Voucher
-from voucher.service import histories, standings
+from voucher.service.desk import histories, standings
+from voucher.service.desk.histories import Happened, Refused, end_of
+from voucher.service.desk.sentences import Known, sentence
+from voucher.service.desk.standings import Released, Standing
 from voucher.service.digests import digests_of
-from voucher.service.histories import Happened, Refused, end_of
-from voucher.service.sentences import Known, sentence
-from voucher.service.standings import Released, Standing
-from voucher.service.totals import state_column
+from voucher.service.trade.totals import state_column
 from voucher.states import Life, State, state_of
 
 _BY_ID = Order("vouchers", {Voucher.id: int})

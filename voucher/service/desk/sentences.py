@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from voucher.service.histories import Happened
+from voucher.service.desk.histories import Happened
 from voucher.service.ledger import Kind
 from voucher.states import Life, State, state_of
 

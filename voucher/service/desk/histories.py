@@ -23,7 +23,7 @@ from voucher.functions import Function, functions_of
 from voucher.models import LedgerEntry, RedemptionRefusal, Voucher
 from voucher.release_code import MOST_SEQUENCE
 from voucher.service import ledger
-from voucher.service.standings import Released, of_device_id
+from voucher.service.desk.standings import Released, of_device_id
 
 # The newest; whoever has more of either is looked at with other eyes anyway.
 MOST_ENTRIES = 500

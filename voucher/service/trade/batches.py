@@ -2,7 +2,7 @@
 """Batches: vouchers that are made together, all of them or none.
 
 A batch is rows only. No code exists before it is exported
-(``voucher.service.exporting``), so a batch that nobody exports has nothing that
+(``voucher.service.trade.exporting``), so a batch that nobody exports has nothing that
 could be stolen.
 """
 
@@ -28,8 +28,9 @@ from fleet.staff.roles import StaffMember
 from fleet.web.paging import Order, Page
 from voucher.errors import UnknownBatch
 from voucher.models import Batch, Product, Voucher
-from voucher.service import ledger, products
-from voucher.service.products import ProductFacts
+from voucher.service import ledger
+from voucher.service.trade import products
+from voucher.service.trade.products import ProductFacts
 
 MOST_VOUCHERS = 100_000
 

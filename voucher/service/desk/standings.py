@@ -15,8 +15,8 @@ from voucher import codes
 from voucher.errors import UnknownRelease
 from voucher.functions import ends_at
 from voucher.models import LedgerEntry, Product, ReleaseCode
+from voucher.service.desk.reversals import REQUEST_LASTS
 from voucher.service.ledger import BEGINS, ENDS, Kind
-from voucher.service.reversals import REQUEST_LASTS
 
 
 class Standing(StrEnum):

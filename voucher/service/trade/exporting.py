@@ -29,13 +29,13 @@ from fleet.web.languages import Language
 from voucher.codes import shown
 from voucher.errors import AlreadyExported, UnknownBatch, VoucherStateConflict
 from voucher.models import Batch, Product, Voucher
-from voucher.service import batches, runs, sheets
-from voucher.service.batches import Progress
-from voucher.service.drawing import WITHOUT_CODE, draw
 from voucher.service.ledger import Kind
-from voucher.service.runs import Deed, Numbers
-from voucher.service.sealing import Seal
-from voucher.service.sheets import About, Card
+from voucher.service.trade import batches, runs, sheets
+from voucher.service.trade.batches import Progress
+from voucher.service.trade.drawing import WITHOUT_CODE, draw
+from voucher.service.trade.runs import Deed, Numbers
+from voucher.service.trade.sealing import Seal
+from voucher.service.trade.sheets import About, Card
 
 REDEEM_PATH = "/voucher/"
 

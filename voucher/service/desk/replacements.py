@@ -18,10 +18,11 @@ from fleet.staff.roles import StaffMember
 from voucher import codes
 from voucher.errors import UnknownVoucher, VoucherStateConflict
 from voucher.models import Voucher
-from voucher.service import batches, ledger
+from voucher.service import ledger
+from voucher.service.desk.lookups import life_of
 from voucher.service.digests import digest_of
 from voucher.service.ledger import Kind
-from voucher.service.lookups import life_of
+from voucher.service.trade import batches
 from voucher.states import State, state_of
 
 REPLACEABLE = (State.EXPORTED, State.ALLOCATED, State.ACTIVATED)

@@ -21,11 +21,11 @@ from fleet.staff.roles import StaffMember
 from voucher.codes import canonical
 from voucher.errors import UnknownVoucher, VoucherStateConflict
 from voucher.models import Batch, Voucher
-from voucher.service import batches, runs
 from voucher.service.digests import digests_of
 from voucher.service.ledger import Kind
-from voucher.service.runs import Deed, Numbers
-from voucher.service.totals import state_column
+from voucher.service.trade import batches, runs
+from voucher.service.trade.runs import Deed, Numbers
+from voucher.service.trade.totals import state_column
 from voucher.states import State
 
 # Numbers that one statement changes: far below what a database allows one to take.

@@ -15,7 +15,7 @@ from voucher.functions import ends_at
 from voucher.models import ReleaseCode
 from voucher.release_code import MOST_SEQUENCE
 from voucher.service import ledger
-from voucher.service.moves import hand_over, lock_vouchers
+from voucher.service.desk.moves import hand_over, lock_vouchers
 
 
 def take_over(session: Session, succession: Succession) -> None:

@@ -20,8 +20,8 @@ from sqlalchemy.orm import Session
 from voucher import codes
 from voucher.models import Voucher
 from voucher.service.digests import digest_of
-from voucher.service.runs import Numbers
-from voucher.service.sheets import Card
+from voucher.service.trade.runs import Numbers
+from voucher.service.trade.sheets import Card
 
 WITHOUT_CODE = Voucher.exported_at.is_(None) & Voucher.revoked_at.is_(None)
 """The condition for a voucher that a code can be drawn for."""

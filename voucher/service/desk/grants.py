@@ -15,10 +15,10 @@ from fleet.staff.roles import StaffMember
 from voucher.errors import TrialAlreadyUsed
 from voucher.functions import Source
 from voucher.models import Product, ReleaseCode
-from voucher.service import ledger, products
+from voucher.service import ledger
 from voucher.service.ledger import Kind
-from voucher.service.moves import is_in_force
-from voucher.service.releasing import release, trial_of
+from voucher.service.releasing import is_in_force, release, trial_of
+from voucher.service.trade import products
 from voucher.verdicts import check_fits
 
 
