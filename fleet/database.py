@@ -9,10 +9,10 @@ typed.
 """
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
@@ -45,6 +45,9 @@ LOCK_LIMIT_MS = 8_000
 # Marks a transaction that will write: SQLite then takes the write lock at once.
 # A lock taken later, by upgrade, can fail with "database is locked" at any wait.
 WRITES = {"callhome_writes": True}
+
+# Where a session keeps what is done after its commit.
+_WAITING = "afterwards"
 
 
 class UTCDateTime(TypeDecorator[datetime]):
@@ -249,12 +252,25 @@ def transaction() -> Iterator[Session]:
         session.connection(execution_options=WRITES)
         yield session
         session.commit()
+        waiting = cast("list[Callable[[], object]]", session.info.pop(_WAITING, []))
     except BaseException:
         session.rollback()
+        session.info.pop(_WAITING, None)
         raise
     finally:
         session.info["in_transaction"] = False
         session.close()
+    for work in waiting:
+        work()
+
+
+def afterwards(session: Session, work: Callable[[], object]) -> None:
+    """Do ``work`` once the transaction is committed, in order; never if it is not.
+
+    Before anybody is answered: whoever opened the transaction gets what it raises. The
+    transaction stays committed all the same.
+    """
+    session.info.setdefault(_WAITING, []).append(work)
 
 
 @contextmanager

@@ -79,6 +79,7 @@ class Checks:
         replies: list[Checked | Exception] = []
         memories: dict[int, Memory] = {}
         events: list[dict[str, object]] = []
+        accesses: list[Access] = []
         for ask in asks:
             held = found.held.get(ask.fingerprint)
             if held is None or not _is_believed(held, ask):
@@ -90,12 +91,9 @@ class Checks:
             memories[held.device_id] = after
             events.extend(_events(held.device_id, before, after, ask.now))
             replies.append(checked)
+            if not held.left_out:
+                accesses.append(ask.access)
         if memories:
-            accesses = [
-                ask.access
-                for ask, reply in zip(asks, replies, strict=True)
-                if isinstance(reply, Checked)
-            ]
             self._shelf.record(connection, memories, accesses)
         if events:
             connection.execute(insert(LifeEvent), events)

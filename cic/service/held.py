@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Protocol
 from sqlalchemy import Connection
 
 from fleet.database import driver_sql
-from fleet.web.access_log import Access
+from fleet.web.access_log import Access, access_log
 
 
 class Memory(NamedTuple):
@@ -52,6 +52,8 @@ class Held(NamedTuple):
     hold: str
     grace_days: int
     generation: int
+    # Whether no access record is written (``fleet.devices.models.Device.left_out``).
+    left_out: bool
     memory: Memory
 
 
@@ -96,6 +98,7 @@ _FIND = f"""
     SELECT (SELECT policy_version FROM pulse WHERE id = 1),
       c.fingerprint, c.not_after, c.retires_at, c.revoked_at, d.serial_number,
       a.device_id, a.device_type, a.hold, a.grace_days, a.generation,
+      (d.objected_at IS NOT NULL OR d.restricted_at IS NOT NULL),
       {", ".join(f"a.{name}" for name in Memory._fields)}
     FROM device_certificate AS c
     JOIN device AS d ON d.id = c.device_id
@@ -103,7 +106,7 @@ _FIND = f"""
     WHERE c.fingerprint {{among}} AND c.generation = a.generation
     ORDER BY a.device_id
 """  # noqa: S608 -- names of columns only
-_FIRST_CHANGED = 11  # where the columns of ``Memory`` begin
+_FIRST_CHANGED = 12  # where the columns of ``Memory`` begin
 _INSTANTS = 4  # how many of them, from the first, are instants
 
 
@@ -177,10 +180,7 @@ class _PostgresShelf:
             previous_continuation text, continuation_nonce text)
           WHERE a.device_id = new.device_id
         )
-        INSERT INTO access_record ({", ".join(Access._fields)})
-        SELECT * FROM json_to_recordset(%s) AS new (
-          service text, accessed_at timestamptz, address text, device_type text,
-          software_version text)
+        SELECT access_record_add(%s::json)
     """  # noqa: S608 -- names of columns only
 
     def find(self, connection: Connection, fingerprints: Sequence[bytes]) -> Found:
@@ -198,7 +198,11 @@ class _PostgresShelf:
             for device_id, memory in memories.items()
         ]
         seen = [each._asdict() for each in accesses]
-        driver_sql(connection, self._record, (_encode(changed), _encode(seen)))
+        told = driver_sql(connection, self._record, (_encode(changed), _encode(seen)))
+        [there_was_room] = told.fetchone() or (False,)
+        if not there_was_room:
+            # Where one has to be made, no licence check waits for it.
+            access_log().add_later(accesses)
 
 
 @cache

@@ -29,6 +29,10 @@ class Device(Base):
     secret_key_version: Mapped[int]
     support_ends_on: Mapped[date | None]
     registered_at: Mapped[datetime]
+    # Whoever answers for this PBX wants no statistics made of it (GDPR, article 21),
+    # or nothing done with its data but to keep it (article 18).
+    objected_at: Mapped[datetime | None] = mapped_column(default=None)
+    restricted_at: Mapped[datetime | None] = mapped_column(default=None)
     customer: Mapped[str] = mapped_column(String(200), default="")
     notes: Mapped[str] = mapped_column(Text, default="")
     # The master key that this PBX's release-code key is derived from; 0 before the
@@ -38,3 +42,8 @@ class Device(Base):
     # What a support agent may type a part of: serial number, MAC address without
     # colons, customer and notes, folded (``fleet.devices.search``).
     search_text: Mapped[str] = mapped_column(Text, default="")
+
+    @property
+    def left_out(self) -> bool:
+        """Whether no access record of this PBX is written."""
+        return self.objected_at is not None or self.restricted_at is not None

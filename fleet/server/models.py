@@ -14,6 +14,8 @@ class Pulse(Base):
 
     ``policy_version`` rises with each change of what standings are judged by
     (grace, amnesties, outages), so that a web process can keep those in memory.
+    ``acceptances`` counts how often an operator has said that the clock is right
+    although it is behind: what was noted by the clock before is void then.
     """
 
     __tablename__ = "pulse"
@@ -21,6 +23,7 @@ class Pulse(Base):
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     beat_at: Mapped[datetime]
     policy_version: Mapped[int] = mapped_column(default=1)
+    acceptances: Mapped[int] = mapped_column(default=0)
 
 
 class Outage(Base):
@@ -46,3 +49,17 @@ class JobLease(Base):
     holder: Mapped[str] = mapped_column(String(64))
     token: Mapped[int]
     expires_at: Mapped[datetime]
+
+
+class JobRun(Base):
+    """How each job last went, for readiness and metrics.
+
+    ``fault`` is the kind of error that ended the last attempt, never its text.
+    """
+
+    __tablename__ = "job_run"
+
+    name: Mapped[str] = mapped_column(String(32), primary_key=True)
+    began_at: Mapped[datetime]
+    succeeded_at: Mapped[datetime | None] = mapped_column(default=None)
+    fault: Mapped[str] = mapped_column(String(64), default="")

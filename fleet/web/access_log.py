@@ -20,13 +20,14 @@ from datetime import datetime
 from time import monotonic
 from typing import NamedTuple, cast
 
-from flask import Flask, current_app
+from flask import Flask, current_app, request
 from sqlalchemy import Engine, insert
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from fleet.clock import utcnow
 from fleet.database import db, writing
+from fleet.web.access_rooms import Rooms
 from fleet.web.addresses import client_address
 from fleet.web.metrics import ACCESS_RECORDS_DROPPED
 from fleet.web.models import AccessRecord
@@ -43,6 +44,9 @@ FLUSH_SECONDS_AFTER_FAILURE = 5.0
 MOST_WAITING = 50_000  # about 15 MB
 MOST_TOGETHER = 2_000  # rows in one transaction
 LONGEST_TEXT = 64
+
+# Where a request says that it is to be left out.
+_LEFT_OUT = "callhome.left_out"
 
 
 class Access(NamedTuple):
@@ -80,13 +84,27 @@ def rows_of(records: Iterable[Access]) -> list[dict[str, object]]:
     return [each._asdict() for each in records]
 
 
+def leave_out() -> None:
+    """Write no record of the request in context: its PBX is to be left out.
+
+    A record names no PBX, so it could never be found again to be left out later
+    (GDPR, articles 18 and 21).
+    """
+    request.environ[_LEFT_OUT] = True
+
+
 def note(
     service: str,
     *,
     device_type: str | None = None,
     software_version: str | None = None,
 ) -> None:
-    """Remember the request in context; never waits, never fails for the database."""
+    """Remember the request in context; never waits, never fails for the database.
+
+    Nothing is remembered of one that is to be left out (``leave_out``).
+    """
+    if _LEFT_OUT in request.environ:
+        return
     access_log().add(
         access(
             service,
@@ -124,6 +142,7 @@ class AccessLog:
     def __init__(self, engine: Engine) -> None:
         """Write to ``engine``, which is connected to when there is a record."""
         self._engine = engine
+        self.rooms = Rooms(engine)
         self._begin()
         _all_logs.add(self)
 
@@ -146,6 +165,12 @@ class AccessLog:
                     target=self._work, name="access-log", daemon=True
                 )
                 self._flusher.start()
+
+    def add_later(self, records: Iterable[Access]) -> None:
+        """Queue records that found no room in the database, so that one is made."""
+        self.rooms.forget()
+        for each in records:
+            self.add(each)
 
     @property
     def waiting(self) -> int:
@@ -188,8 +213,11 @@ class AccessLog:
 
     def _write(self, batch: Sequence[Access]) -> bool:
         try:
-            with writing(self._engine) as connection:
-                connection.execute(insert(AccessRecord), rows_of(batch))
+            try:
+                self._insert(batch)
+            except IntegrityError:
+                self.rooms.forget()  # one that was there has gone
+                self._insert(batch)
         except (OperationalError, InterfaceError, PoolTimeoutError) as fault:
             if not self._failing:
                 log.warning("access records wait: %s", type(fault).__name__)
@@ -203,6 +231,11 @@ class AccessLog:
             log.warning("access records are written again")
         self._failing = False
         return True
+
+    def _insert(self, batch: Sequence[Access]) -> None:
+        self.rooms.prepare(each.accessed_at for each in batch)
+        with writing(self._engine) as connection:
+            connection.execute(insert(AccessRecord), rows_of(batch))
 
 
 def _cut(text: str | None) -> str | None:

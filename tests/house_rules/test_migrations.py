@@ -87,3 +87,32 @@ def test_a_migration_that_fails_halfway_leaves_no_trace(empty: sa.Engine) -> Non
         left = set(sa.inspect(connection).get_table_names())
     assert left <= {"staff_token"}
     empty.dispose()
+
+
+def test_rooms_are_for_those_who_may_write_records(postgres: Postgres) -> None:
+    """A service that owns no table, and somebody who may only connect."""
+    postgres.create_database("rooms_of_others")
+    engine = stand_alone_engine(Settings(database_url=postgres.url("rooms_of_others")))
+    with engine.begin() as connection:
+        for role in ("room_service", "room_stranger"):
+            connection.execute(sa.text(f"CREATE ROLE {role}"))
+        connection.execute(
+            sa.text(
+                "ALTER DEFAULT PRIVILEGES IN SCHEMA public"
+                " GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO room_service"
+            )
+        )
+
+    migrations.upgrade(engine)
+
+    may = sa.text("""
+        SELECT has_function_privilege(
+            :role, 'access_record_room(timestamptz)', 'EXECUTE')
+          AND has_function_privilege(:role,
+            'access_record_expire(timestamptz, timestamptz, timestamptz)', 'EXECUTE')
+          AND has_table_privilege(:role, 'access_record', 'INSERT')
+    """)
+    with engine.connect() as connection:
+        assert connection.scalar(may, {"role": "room_service"})
+        assert not connection.scalar(may, {"role": "room_stranger"})
+    engine.dispose()

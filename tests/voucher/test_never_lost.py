@@ -30,6 +30,8 @@ FREE = {
         "customer",
         "notes",
         "search_text",
+        "objected_at",
+        "restricted_at",
     },
 }
 # Kept once there is something, and nothing is there after a redemption.

@@ -176,8 +176,10 @@ def test_a_forked_process_writes_only_its_own() -> None:
 
 @pytest.mark.usefixtures("stored_app")
 def test_rows_fit_a_batch_of_the_callers_own() -> None:
+    record = make_record("voucher")
+    access_log.access_log().rooms.prepare([record.accessed_at])
     with db.engine.begin() as connection:
-        connection.execute(sa.insert(AccessRecord), rows_of([make_record("voucher")]))
+        connection.execute(sa.insert(AccessRecord), rows_of([record]))
 
     [row] = stored()
     assert (row.service, row.device_type) == ("voucher", None)
