@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Assembles an application out of features it is handed, knowing none."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,12 +16,12 @@ import fleet.web.routes
 from fleet import database, ground, migrations
 from fleet.clock import utcnow
 from fleet.database import db
-from fleet.feature import Feature
+from fleet.feature import Feature, Gauge
 from fleet.ground import Ground
 from fleet.identity import authorities
 from fleet.identity.authorities import Authorities
 from fleet.identity.guard import shows_certificate
-from fleet.server import pulse
+from fleet.server import job_runs, pulse
 from fleet.settings import Settings
 from fleet.web import access_log, health, problems, throttle
 from fleet.web.callers import callers_of
@@ -78,7 +78,8 @@ def assemble(settings: Settings, features: Sequence[Feature]) -> Flask:
         app,
         settings,
         problem_files=_problem_files(features),
-        checks=_readiness(app, found, cas),
+        checks=[*_readiness(app, found, cas), *_advice(features)],
+        gauges=_gauges(features),
         shows_certificate=shows_certificate,
     )
     app.register_blueprint(fleet.identity.key_routes.jwks_blueprint)
@@ -131,6 +132,23 @@ def _readiness(app: Flask, found: Ground, cas: Authorities) -> list[health.Check
             otherwise="Not trusted; nothing is signed. Run: callhome doctor",
         ),
     ]
+
+
+def _advice(features: Sequence[Feature]) -> list[health.Check]:
+    """Return what features would have somebody see to, although this process serves."""
+    return [
+        health.advice(each.name, each.warnings)
+        for each in features
+        if each.warnings is not None
+    ]
+
+
+def _gauges(
+    features: Sequence[Feature],
+) -> dict[str, Callable[[], Iterable[Gauge]]]:
+    """Return who offers numbers that are read from the data."""
+    offered = {each.name: each.gauges for each in features if each.gauges is not None}
+    return {"jobs": job_runs.gauges, **offered}
 
 
 def _refuse_unguarded_routes(app: Flask) -> None:

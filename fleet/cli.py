@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError
 
 from fleet import doctor, installation, migrations
 from fleet.clock import rfc3339, utcnow
-from fleet.database import stand_alone_engine, writing
+from fleet.database import db, stand_alone_engine, writing
 from fleet.devices.cli import devices
 from fleet.errors import Refusal
 from fleet.feature import Feature, Job, KeyUse
@@ -57,8 +57,9 @@ FAULTS = (
     migrations.UnknownRevision,
 )
 
-# Where a command finds which columns refer to secret keys.
+# Where a command finds which columns refer to secret keys, and what features advise.
 KEY_USES = "callhome.key_uses"
+ADVICE = "callhome.advice"
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -100,12 +101,13 @@ def command_line(
         logs.configure(settings)
         ctx.obj = settings
         ctx.meta[KEY_USES] = uses_of(features)
+        ctx.meta[ADVICE] = _advice(make_app, features)
         if ctx.invoked_subcommand in {each.name for each in within}:
             ctx.with_resource(make_app(settings).app_context())
 
     for command in (*OWN, *within, keys, device_ca, pbx):
         callhome.add_command(command)
-    callhome.add_command(_serve(make_app))
+    callhome.add_command(_serve(make_app, features))
     callhome.add_command(_jobs(make_app, features))
     return callhome
 
@@ -144,7 +146,8 @@ def init(settings: Settings, *, as_json: bool) -> None:
 @click.pass_obj
 def examine(settings: Settings, *, as_json: bool) -> None:
     """Say what is wrong and what to do; exit code 1 if anything must be done."""
-    findings = list(doctor.examine(settings, os.environ, _key_uses()))
+    advice = cast("doctor.Advice", click.get_current_context().meta[ADVICE])
+    findings = list(doctor.examine(settings, os.environ, _key_uses(), advice))
     if as_json:
         click.echo(json.dumps({"findings": [asdict(each) for each in findings]}))
     else:
@@ -224,6 +227,24 @@ def clock(settings: Settings, *, accept: bool, as_json: bool) -> None:
         click.echo(f"now {told['now']}, last served {told['last_served'] or 'never'}")
 
 
+def _advice(
+    make_app: Callable[[Settings], Flask], features: Sequence[Feature]
+) -> doctor.Advice:
+    """Return what asks features for their warnings, in an application of its own."""
+
+    def ask(settings: Settings) -> list[str]:
+        app = make_app(settings)
+        with app.app_context():
+            try:
+                found = [each.warnings() for each in features if each.warnings]
+            finally:
+                db.session.remove()
+                db.engine.dispose()
+        return [sentence for each in found for sentence in each]
+
+    return ask
+
+
 def _key_uses() -> Sequence[KeyUse]:
     return cast("Sequence[KeyUse]", click.get_current_context().meta[KEY_USES])
 
@@ -231,7 +252,9 @@ def _key_uses() -> Sequence[KeyUse]:
 OWN = (init, examine, list_settings, migrate, clock)
 
 
-def _serve(make_app: Callable[[Settings], Flask]) -> click.Command:
+def _serve(
+    make_app: Callable[[Settings], Flask], features: Sequence[Feature]
+) -> click.Command:
     @click.command("serve")
     @click.option(
         "--bind", callback=_bind, help="HOST:PORT or unix:/path, instead of PBX_BIND."
@@ -246,7 +269,8 @@ def _serve(make_app: Callable[[Settings], Flask]) -> click.Command:
         web.restart_with_metrics(chosen)
         if file := ctx.find_root().params["file"]:
             os.environ[SETTINGS_FILE] = file  # for the jobs process
-        web.serve(chosen, make_app)
+        first = [each.before_serving for each in features if each.before_serving]
+        web.serve(chosen, make_app, first)
 
     return serve
 

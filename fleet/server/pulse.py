@@ -135,7 +135,7 @@ def _begin(connection: Connection, now: datetime) -> None:
     try:
         with connection.begin_nested():
             connection.execute(
-                insert(Pulse).values(id=1, beat_at=now, policy_version=1)
+                insert(Pulse).values(id=1, beat_at=now, policy_version=1, acceptances=0)
             )
     except IntegrityError:
         return  # another process came first
@@ -148,6 +148,16 @@ def last_beat(connection: Connection) -> datetime | None:
     ).scalar_one_or_none()
 
 
+def acceptances(connection: Connection) -> int:
+    """Return how often an operator has taken a clock that is behind for right."""
+    return (
+        connection.execute(
+            select(Pulse.acceptances).where(Pulse.id == 1)
+        ).scalar_one_or_none()
+        or 0
+    )
+
+
 def accept_clock(connection: Connection, now: datetime) -> None:
     """Take ``now`` for right, although it lies behind what was served before.
 
@@ -156,7 +166,9 @@ def accept_clock(connection: Connection, now: datetime) -> None:
     """
     connection.execute(delete(Outage).where(Outage.began_at > now))
     connection.execute(update(Outage).where(Outage.ended_at > now).values(ended_at=now))
-    connection.execute(update(Pulse).values(beat_at=now))
+    connection.execute(
+        update(Pulse).values(beat_at=now, acceptances=Pulse.acceptances + 1)
+    )
     policy_changed(connection)
 
 

@@ -11,12 +11,15 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, cast
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from fleet.database import db
 from fleet.server import pulse
 from fleet.server.metrics_folder import claim_folder
 from fleet.server.options import LICENCE_CHECK, ServerOptions
@@ -61,16 +64,41 @@ def restart_with_metrics(settings: Settings) -> None:
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], environment)  # noqa: S606 -- ourselves, without a shell
 
 
-def serve(settings: Settings, make_app: Callable[[Settings], Flask]) -> None:
+def serve(
+    settings: Settings,
+    make_app: Callable[[Settings], Flask],
+    before_serving: Sequence[Callable[[], None]] = (),
+) -> None:
     """Serve until SIGTERM or SIGINT.
 
-    ``make_app`` is called in each web process. Raises ``TlsError`` and the like
-    where what is configured cannot be served.
+    ``make_app`` is called in each web process. ``before_serving`` is done before
+    anybody is listened to, in the context of an application that is gone before the
+    first web process begins. Raises ``TlsError`` and the like where what is
+    configured cannot be served.
     """
+    if before_serving:
+        _prepare(make_app(settings), before_serving)
     CallhomeWorker.options = ServerOptions(
         bulk_threads=settings.bulk_threads, joint_paths=LICENCE_CHECK
     )
     _Service(settings, make_app).run()
+
+
+def _prepare(app: Flask, before_serving: Sequence[Callable[[], None]]) -> None:
+    """Do what must be done first; a database that is away may come back later.
+
+    Then the jobs do it, at their first run. Web processes are forked from here, and
+    must find no connection.
+    """
+    with app.app_context():
+        try:
+            for each in before_serving:
+                each()
+        except (OperationalError, InterfaceError, PoolTimeoutError) as fault:
+            log.warning("not prepared: %s", type(fault).__name__)
+        finally:
+            db.session.remove()
+            db.engine.dispose()
 
 
 def worker_count(settings: Settings) -> int:

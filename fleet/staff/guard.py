@@ -36,11 +36,13 @@ _BEARER = re.compile(r"bearer +([!-~]{1,512})", re.IGNORECASE)
 
 def staff_only(
     *roles: Role,
+    apart: bool = False,
 ) -> Callable[[Callable[P, ResponseReturnValue]], Callable[P, ResponseReturnValue]]:
     """Admit staff in one of ``roles``, and for reads whoever audits.
 
-    The view then finds the caller in ``current_staff()``. Raises ``TypeError``
-    at import where no role is named.
+    The view then finds the caller in ``current_staff()``. What it does is one
+    transaction with the answer to a repeated request, or done ``apart`` where it takes
+    too long for one. Raises ``TypeError`` at import where no role is named.
     """
     if not roles:
         raise TypeError("a route for staff names the roles that may call it")
@@ -64,6 +66,8 @@ def staff_only(
             def work() -> Response:
                 return current_app.make_response(view(*args, **kwargs))
 
+            if apart:
+                return idempotency.answer_apart(attempt, work)
             return idempotency.answer_once(attempt, work)
 
         return declare(

@@ -12,6 +12,11 @@ An answer can hold what may be shown only once (a new token, printed codes). It
 is therefore kept encrypted under a key that is made of the caller's own token
 and the idempotency key: nobody can read it in the database, and whoever repeats
 the request brings what it takes.
+
+What takes longer than a transaction may (SQLite has one writer at a time) is done
+apart from it: the key is taken together with the note of who asked, then the work is
+done, then its answer is kept. Such work must be safe to repeat by itself, since after
+a crash between the two a repeat does it again, and is noted once all the same.
 """
 
 import hmac
@@ -27,12 +32,12 @@ from http import HTTPStatus
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from flask import Response, current_app, request
-from sqlalchemy import delete, select
+from flask import Response, current_app, g, request
+from sqlalchemy import ColumnElement, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from fleet.database import transaction
+from fleet.database import reading, transaction
 from fleet.errors import Invalid, Refusal, TooLarge
 from fleet.staff.errors import IdempotencyKeyReused
 from fleet.staff.models import IdempotentAnswer
@@ -50,6 +55,9 @@ _BARE = re.compile(r"[!#-+\--:<-\[\]-~]+")
 _ESCAPED = re.compile(r'\\(["\\])')
 
 _NONCE_BYTES = 12
+
+# In place of a status: the key is taken, and the work is under way.
+_UNDER_WAY = 0
 
 # Refusals that a repeated request should be judged anew after: it was malformed,
 # or who may do what, or how often, has changed since.
@@ -124,6 +132,47 @@ def answer_once(attempt: Attempt, work: Callable[[], Response]) -> Response:
         return _keep_refusal(attempt, fingerprint, response)
 
 
+def answer_apart(attempt: Attempt, work: Callable[[], Response]) -> Response:
+    """Return what ``work``, which is no transaction, answers or has answered before.
+
+    It calls ``begins`` in the transaction that notes who asked. Refusals are not kept:
+    a repeat is judged anew. Raises ``IdempotencyKeyReused`` as ``answer_once``.
+    """
+    fingerprint = _fingerprint(attempt)
+    with reading() as session:
+        earlier = session.scalars(
+            select(IdempotentAnswer).where(
+                *_mine(attempt), IdempotentAnswer.created_at > attempt.now - KEPT_FOR
+            )
+        ).one_or_none()
+    if earlier is not None and _is_answer_to(earlier, fingerprint):
+        return _replay(earlier, attempt, fingerprint)
+    g.attempt_apart = attempt, fingerprint
+    response = work()
+    with transaction() as session:
+        earlier = _claim(session, attempt, fingerprint)
+        if earlier is not None and _is_answer_to(earlier, fingerprint):
+            return _replay(earlier, attempt, fingerprint)  # a duplicate was quicker
+        _keep(session, attempt, response)
+        return response
+
+
+def begins(session: Session) -> bool:
+    """Take the key of the request in context; say whether this is its first attempt.
+
+    For work that is done apart, in the transaction that notes who asked. Without a key
+    each request is the first. Raises ``IdempotencyKeyReused``.
+    """
+    found: tuple[Attempt, bytes] | None = g.get("attempt_apart")
+    if found is None:
+        return True
+    earlier = _claim(session, *found)
+    if earlier is None:
+        return True
+    _is_answer_to(earlier, found[1])
+    return False
+
+
 def forget(now: datetime) -> int:
     """Delete the answers that are too old to be asked for; return how many (a job)."""
     with transaction() as session:
@@ -153,10 +202,7 @@ def _claim(
     session: Session, attempt: Attempt, fingerprint: bytes
 ) -> IdempotentAnswer | None:
     """Take the key, or return the row of who took it; waits for one at work."""
-    mine = (
-        IdempotentAnswer.token_id == attempt.token_id,
-        IdempotentAnswer.key == attempt.key,
-    )
+    mine = _mine(attempt)
     too_old = IdempotentAnswer.created_at <= attempt.now - KEPT_FOR
     session.execute(delete(IdempotentAnswer).where(*mine, too_old))
     dialect = session.get_bind().dialect.name
@@ -167,7 +213,7 @@ def _claim(
             token_id=attempt.token_id,
             key=attempt.key,
             fingerprint=fingerprint,
-            status=0,  # filled in before anybody else can see the row
+            status=_UNDER_WAY,  # filled in together with the answer
             headers="[]",
             body=b"",
             created_at=attempt.now,
@@ -183,12 +229,7 @@ def _claim(
 def _keep(session: Session, attempt: Attempt, response: Response) -> None:
     response.direct_passthrough = False  # a file is read into the answer
     body = response.get_data()
-    row = session.scalars(
-        select(IdempotentAnswer).where(
-            IdempotentAnswer.token_id == attempt.token_id,
-            IdempotentAnswer.key == attempt.key,
-        )
-    ).one()
+    row = session.scalars(select(IdempotentAnswer).where(*_mine(attempt))).one()
     nonce = secrets.token_bytes(_NONCE_BYTES)
     cipher = AESGCM(attempt.derive(b"callhome idempotent answer"))
     row.status = response.status_code
@@ -197,9 +238,22 @@ def _keep(session: Session, attempt: Attempt, response: Response) -> None:
     session.flush()
 
 
-def _replay(row: IdempotentAnswer, attempt: Attempt, fingerprint: bytes) -> Response:
+def _mine(attempt: Attempt) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+    return (
+        IdempotentAnswer.token_id == attempt.token_id,
+        IdempotentAnswer.key == attempt.key,
+    )
+
+
+def _is_answer_to(row: IdempotentAnswer, fingerprint: bytes) -> bool:
+    """Whether there is an answer yet; raise for a key that another request has used."""
     if not hmac.compare_digest(row.fingerprint, fingerprint):
         raise IdempotencyKeyReused
+    return row.status != _UNDER_WAY
+
+
+def _replay(row: IdempotentAnswer, attempt: Attempt, fingerprint: bytes) -> Response:
+    _is_answer_to(row, fingerprint)
     cipher = AESGCM(attempt.derive(b"callhome idempotent answer"))
     nonce, sealed = row.body[:_NONCE_BYTES], row.body[_NONCE_BYTES:]
     response = Response(cipher.decrypt(nonce, sealed, row.fingerprint), row.status)

@@ -2,8 +2,9 @@
 """Whether this process can serve, said check by check.
 
 A check is asked in a thread of its own and waited for only so long: a database
-that hangs must not hang the answer that says so. Nothing here repeats the words
-of an exception: the answer is open to everybody.
+that hangs must not hang the answer that says so. Advice is waited for less, and never
+makes a process unready: what it is about is no reason to send PBXs elsewhere. Nothing
+here repeats the words of an exception: the answer is open to everybody.
 """
 
 import functools
@@ -17,9 +18,12 @@ from flask import Flask, current_app
 from sqlalchemy import Engine, text
 from sqlalchemy.engine import Connection
 
+from fleet.web.asking import Question
+
 log = logging.getLogger(__name__)
 
 CHECK_SECONDS = 2.0
+ADVICE_SECONDS = 0.5
 CACHED_SECONDS = 1.0
 
 
@@ -34,10 +38,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Check:
-    """A named question to this process; asked inside an application context."""
+    """A named question to this process; asked inside an application context.
+
+    ``vital`` ones make it unready where they are not ok, or not answered.
+    """
 
     name: str
     ask: Callable[[], Finding]
+    vital: bool = True
 
 
 @dataclass(frozen=True)
@@ -87,43 +95,37 @@ class Readiness:
     def _make(self) -> Report:
         for question in self._questions:
             question.put()
-        deadline = monotonic() + CHECK_SECONDS
-        return Report({each.name: each.finding(deadline) for each in self._questions})
+        began = monotonic()
+        return Report({each.name: each.finding(began) for each in self._questions})
 
 
 class _Question:
-    """One check, and the thread that waits for its answer.
-
-    While an answer is outstanding the check is not asked again: threads must not
-    pile up behind something that hangs.
-    """
+    """One check, asked in a thread."""
 
     def __init__(self, app: Flask, check: Check) -> None:
         self.name = check.name
-        self._app = app
-        self._ask = check.ask
-        self._thread: threading.Thread | None = None
-        self._found: Finding | None = None
+        self._check = check
+        self._question = Question(app, self._ask)
 
     def put(self) -> None:
-        if self._thread is not None and self._thread.is_alive():
-            return
-        self._found = None
-        self._thread = threading.Thread(target=self._wait, daemon=True)
-        self._thread.start()
+        self._question.put()
 
-    def finding(self, deadline: float) -> Finding:
-        if self._thread is not None:
-            self._thread.join(max(0.0, deadline - monotonic()))
-        return self._found or Finding(ok=False, says="Has not answered in time.")
+    def finding(self, began: float) -> Finding:
+        seconds = CHECK_SECONDS if self._check.vital else ADVICE_SECONDS
+        found = self._question.answer(began + seconds)
+        return found or self._unknown("Has not answered in time.")
 
-    def _wait(self) -> None:
+    def _ask(self) -> Finding:
         try:
-            with self._app.app_context():
-                self._found = self._ask()
+            return self._check.ask()
         except Exception as fault:  # noqa: BLE001 -- a failed check is a finding
             log.warning("check %s failed: %s", self.name, type(fault).__name__)
-            self._found = Finding(ok=False, says="Failed; the log says more.")
+            return self._unknown("Failed; the log says more.")
+
+    def _unknown(self, says: str) -> Finding:
+        if self._check.vital:
+            return Finding(ok=False, says=says)
+        return Finding(ok=True, says=says, warnings=(f"{self.name}: not known",))
 
 
 def database_answers(engine: Engine) -> Check:
@@ -174,6 +176,19 @@ def works(
         return Finding(ok=True, says=says, warnings=tuple(warnings()))
 
     return Check(name, ask)
+
+
+def advice(name: str, warnings: Callable[[], Sequence[str]]) -> Check:
+    """Return what ``warnings`` says as a check that makes no process unready."""
+
+    def ask() -> Finding:
+        found = tuple(warnings())
+        says = (
+            "To be seen to: look at the warnings." if found else "Nothing to warn of."
+        )
+        return Finding(ok=True, says=says, warnings=found)
+
+    return Check(name, ask, vital=False)
 
 
 def register(app: Flask, checks: Sequence[Check]) -> None:

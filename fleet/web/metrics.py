@@ -6,13 +6,21 @@ files there, and whichever is asked adds all of them up. prometheus_client looks
 at that variable when it is imported, so it has to be in the environment that a
 process starts with: setting it later is too late.
 
+What can be read from the data (``Gauges``) is, at each scrape: no process has to have
+lived for it, and whichever is asked says the same.
+
 No label holds anything that a client chose: routes are named by their endpoint,
 what matches no route is ``none``.
 """
 
+import logging
 import os
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from time import monotonic
+from typing import cast
 
+from flask import Flask, current_app
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
     REGISTRY,
@@ -21,7 +29,13 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
+from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+from fleet.feature import Gauge
+from fleet.web.asking import Question
+
+log = logging.getLogger(__name__)
 
 DIRECTORY_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 
@@ -29,6 +43,9 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 # Seconds. A licence check takes a few milliseconds; an upload may take minutes.
 DURATIONS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60)
+
+# How long a scrape waits for what is read from the data.
+GAUGE_SECONDS = 3.0
 
 REQUESTS = Counter(
     "callhome_requests",
@@ -86,6 +103,82 @@ def exposition() -> bytes:
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call] # of the library
     return generate_latest(registry)
+
+
+class Gauges:
+    """Numbers that are read from the data at each scrape, by who offers them.
+
+    One that fails or hangs takes no other with it, and is told as not answering.
+    """
+
+    def __init__(
+        self, app: Flask, offered: Mapping[str, Callable[[], Iterable[Gauge]]]
+    ) -> None:
+        """Ask ``offered`` in the context of ``app``."""
+        self._questions = {
+            name: Question(app, _guarded(name, ask)) for name, ask in offered.items()
+        }
+
+    def exposition(self) -> bytes:
+        """Return them in Prometheus' text format, within a few seconds."""
+        for question in self._questions.values():
+            question.put()
+        deadline = monotonic() + GAUGE_SECONDS
+        found = [*self._answered(deadline)]
+        registry = CollectorRegistry()
+        registry.register(_AtHand(found))
+        return generate_latest(registry)
+
+    def _answered(self, deadline: float) -> Iterable[Gauge]:
+        for name, question in self._questions.items():
+            answer = question.answer(deadline)
+            yield Gauge(
+                "callhome_gauges_answered",
+                "Whether what is read from the data could be read, by who offers it",
+                value=float(answer is not None),
+                labels={"of": name},
+            )
+            yield from answer or ()
+
+
+class _AtHand:
+    """Gauges that have been read, as the library collects them."""
+
+    def __init__(self, gauges: Iterable[Gauge]) -> None:
+        self._gauges = gauges
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        families: dict[str, GaugeMetricFamily] = {}
+        for each in self._gauges:
+            family = families.get(each.name)
+            if family is None:
+                family = GaugeMetricFamily(each.name, each.about, labels=[*each.labels])
+                families[each.name] = family
+            family.add_metric([*each.labels.values()], each.value)
+        return families.values()
+
+
+def _guarded(
+    name: str, ask: Callable[[], Iterable[Gauge]]
+) -> Callable[[], list[Gauge] | None]:
+    def answer() -> list[Gauge] | None:
+        try:
+            return [*ask()]
+        except Exception as fault:  # noqa: BLE001 -- whatever it is, a scrape goes on
+            log.warning("gauges of %s failed: %s", name, type(fault).__name__)
+            return None
+
+    return answer
+
+
+def register(app: Flask, offered: Mapping[str, Callable[[], Iterable[Gauge]]]) -> None:
+    """Give ``app`` the numbers that are read from the data."""
+    app.extensions["gauges"] = Gauges(app, offered)
+
+
+def gauges() -> bytes:
+    """Return what is read from the data for the application in context."""
+    return cast("Gauges", current_app.extensions["gauges"]).exposition()
 
 
 def prepare_directory(directory: Path) -> dict[str, str]:

@@ -2,17 +2,19 @@
 """HTTP face of the service itself: description, problem pages, health, metrics."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from http import HTTPStatus
 from pathlib import Path
+from types import MappingProxyType
 from typing import cast
 
 from flask import Blueprint, Flask, Response, current_app, render_template, request
 
 from fleet.errors import NotFound
+from fleet.feature import Gauge
 from fleet.settings import Settings
 from fleet.web import (
     addresses,
@@ -66,6 +68,7 @@ def register(
     *,
     problem_files: Iterable[Path] = (),
     checks: Sequence[health.Check] = (),
+    gauges: Mapping[str, Callable[[], Iterable[Gauge]]] = MappingProxyType({}),
     shows_certificate: Callable[[], bool],
 ) -> None:
     """Give ``app`` its hooks and the routes below; to be called before all others.
@@ -76,6 +79,7 @@ def register(
     addresses.register(app, settings)
     hooks.register(app, settings)
     health.register(app, checks)
+    metrics.register(app, gauges)
     operators.register(app, settings, shows_certificate)
     pages.register(app)
     docs.register(app)
@@ -187,8 +191,9 @@ def ready() -> Answered:
 @operator_network_only
 @says("text/plain")
 def metric_values() -> Response:
-    """Return the numbers of all web processes, for Prometheus."""
-    return Response(metrics.exposition(), content_type=metrics.CONTENT_TYPE)
+    """Return the numbers of all web processes and of the data, for Prometheus."""
+    numbers = metrics.exposition() + metrics.gauges()
+    return Response(numbers, content_type=metrics.CONTENT_TYPE)
 
 
 def _web() -> Web:
