@@ -20,10 +20,8 @@ from ipaddress import (
 )
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError
+from fleet import setting_texts as texts
 
 PREFIX = "PBX_"
 SETTINGS_FILE = "PBX_SETTINGS_FILE"
@@ -69,35 +67,6 @@ def plain_address(text: str) -> IPv4Address | IPv6Address | None:
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
     return address
-
-
-def _text(value: str) -> str:
-    return value
-
-
-def _folder(value: str) -> Path:
-    if not value:
-        raise ValueError("is empty; name a folder, for example /var/lib/callhome")
-    return Path(value)
-
-
-def _whole(least: int, most: int) -> Callable[[str], int]:
-    def read(value: str) -> int:
-        if not value.isascii() or not value.isdigit():
-            raise ValueError("is not a whole number")
-        number = int(value)
-        if not least <= number <= most:
-            raise ValueError(f"must lie between {least} and {most}")
-        return number
-
-    return read
-
-
-def _switch(value: str) -> bool:
-    try:
-        return {"on": True, "off": False}[value.lower()]
-    except KeyError:
-        raise ValueError("is neither on nor off") from None
 
 
 _HOST_NAME = re.compile(r"[A-Za-z0-9_-]{1,63}(\.[A-Za-z0-9_-]{1,63})*\.?")
@@ -147,48 +116,6 @@ def _networks(value: str) -> Networks:
     return Networks(tuple(ranges), unix=unix)
 
 
-def _url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"https", "http"} or not parts.hostname:
-        raise ValueError("is no URL; for example https://callhome.example.com")
-    if parts.query or parts.fragment:
-        raise ValueError("must not have a query or a fragment")
-    return value.rstrip("/")
-
-
-def _https_url(value: str) -> str:
-    url = _url(value)
-    parts = urlsplit(url)
-    if parts.scheme != "https" and parts.hostname not in {"localhost", "127.0.0.1"}:
-        raise ValueError("is HTTPS only; for example https://callhome.example.com")
-    return url
-
-
-def _database_url(value: str) -> str:
-    if value and not value.startswith(("sqlite:///", "postgresql+psycopg://")):
-        raise ValueError(
-            "must begin with postgresql+psycopg:// or sqlite:/// (the value is not "
-            "shown, since it may hold a password)"
-        )
-    try:
-        make_url(value or "sqlite:///x")
-    except (ArgumentError, ValueError):
-        raise ValueError(
-            "is no database URL (it is not shown, since it may hold a password); "
-            "special characters in a password are written as %40 and the like"
-        ) from None
-    return value
-
-
-def _one_of(*words: str) -> Callable[[str], str]:
-    def read(value: str) -> str:
-        if value.lower() not in words:
-            raise ValueError(f"is none of {', '.join(words)}")
-        return value.lower()
-
-    return read
-
-
 def _setting(
     default: object,
     read: Callable[[str], object],
@@ -214,17 +141,19 @@ class Settings:
 
     data_dir: Path = _setting(
         Path("var"),
-        _folder,
+        texts.folder,
         "folder of the database, the keys and the certificates",
         reads_empty=True,  # which is refused: whose folder was meant?
     )
     database_url: str = _setting(
         "",
-        _database_url,
+        texts.database_url,
         "postgresql+psycopg://...; empty is SQLite under the data directory",
     )
     public_url: str = _setting(
-        "https://localhost:8443", _https_url, "how PBXs and people reach the service"
+        "https://localhost:8443",
+        texts.https_url,
+        "how PBXs and people reach the service",
     )
     bind: str = _setting(
         "127.0.0.1:8443",
@@ -233,12 +162,12 @@ class Settings:
     )
     tls: bool = _setting(
         True,  # noqa: FBT003 -- a default, named by its field
-        _switch,
+        texts.switch,
         "on: TLS ends here; off: behind a proxy of PBX_TRUSTED_PROXIES",
     )
     tls_certificate: str = _setting(
         "",
-        _text,
+        texts.text,
         "PEM file with this server's certificate chain and key; empty: tls/server.pem "
         "under the data directory",
     )
@@ -255,33 +184,59 @@ class Settings:
         reads_empty=True,
     )
     web_workers: int = _setting(
-        0, _whole(0, 64), "web processes; 0: 1 on SQLite, one for each core otherwise"
+        0,
+        texts.whole(0, 64),
+        "web processes; 0: 1 on SQLite, one for each core otherwise",
     )
     web_threads: int = _setting(
-        32, _whole(2, 512), "threads of a web process that answer short requests"
+        32, texts.whole(2, 512), "threads of a web process that answer short requests"
     )
     bulk_threads: int = _setting(
-        8, _whole(1, 256), "threads of a web process for uploads and downloads"
+        8, texts.whole(1, 256), "threads of a web process for uploads and downloads"
     )
     grace_days: int = _setting(
         30,
-        _whole(1, 3650),
+        texts.whole(1, 3650),
         "days of silence beyond the first 24 hours before a PBX locks",
     )
     outage_credit: bool = _setting(
         True,  # noqa: FBT003 -- a default, named by its field
-        _switch,
+        texts.switch,
         "on: time in which this service was down is not silence of the PBX",
     )
     clock_tolerance_seconds: int = _setting(
         300,
-        _whole(1, 10**9),
+        texts.whole(1, 10**9),
         "how far this clock may be off the database's, or behind what was seen, "
         "before nothing is signed",
     )
-    shop_url: str = _setting("", _url, "where a voucher can be bought; empty: no link")
+    shop_url: str = _setting(
+        "", texts.url, "where a voucher can be bought; empty: no link"
+    )
+    controller: str = _setting(
+        "",
+        texts.text,
+        "who answers for the data (GDPR): name and address, for the privacy notice",
+    )
+    privacy_contact: str = _setting(
+        "", texts.text, "whom people write to about their data, for the privacy notice"
+    )
+    supervisory_authority: str = _setting(
+        "",
+        texts.text,
+        "the data protection authority in charge, for the privacy notice",
+    )
+    server_location: str = _setting(
+        "", texts.text, "the country the servers are in, for the privacy notice"
+    )
+    country_database: str = _setting(
+        "",
+        texts.text,
+        "file that tells the country of an address (.mmdb), for statistics; empty: "
+        "none",
+    )
     log_level: str = _setting(
-        "info", _one_of("debug", "info", "warning", "error"), "least level logged"
+        "info", texts.one_of("debug", "info", "warning", "error"), "least level logged"
     )
 
     @classmethod

@@ -65,5 +65,10 @@ def register(app: Flask) -> None:
     app.jinja_env.globals["page_asset"] = _address
 
 
+def link_privacy(app: Flask, endpoint: str) -> None:
+    """Let every page lead to the one that says what is stored of whoever reads it."""
+    app.jinja_env.globals["privacy_page"] = endpoint
+
+
 def _address(name: str) -> str:
     return url_for("web.page_asset", name=name, v=assets()[name].tag)
