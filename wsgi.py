@@ -6,6 +6,7 @@ import os
 from flask import Flask
 
 import cic.feature
+import retention.feature
 import voucher.feature
 from fleet.app import assemble
 from fleet.cli import command_line
@@ -15,6 +16,7 @@ from fleet.settings import Settings
 FEATURES: tuple[Feature, ...] = (
     cic.feature.FEATURE,
     voucher.feature.FEATURE,
+    retention.feature.FEATURE,
 )
 
 

@@ -33,7 +33,7 @@ from fleet.identity.guard import (
 from fleet.keys.errors import CannotSign
 from fleet.keys.signing import Signer
 from fleet.server.pulse import ClockNotTrusted, timekeeper
-from fleet.web.access_log import access, note
+from fleet.web.access_log import access, leave_out, note
 from fleet.web.addresses import client_address
 from fleet.web.callers import open_to_all
 from fleet.web.contract import accepts, refuses, returns
@@ -82,6 +82,8 @@ def initialise(
         address=client_address(),
         now=now,
     )
+    if done.left_out:
+        leave_out()
     note("cic", device_type=device_type, software_version=software_version)
     return {
         "certificate_chain": done.certificate_chain,

@@ -31,6 +31,7 @@ from fleet.devices.errors import (
     CannotReplace,
     DeviceAlreadyRegistered,
     MacAddressTaken,
+    ProcessingRestricted,
     UnknownDevice,
 )
 from fleet.devices.registry import UNCHANGED, NewDevice, Unchanged
@@ -133,7 +134,7 @@ def show_device(serial: str) -> dict[str, object]:
 
 @blueprint.patch("/devices/<serial>")
 @staff_only(*DECIDERS)
-@refuses(UnknownDevice)
+@refuses(UnknownDevice, ProcessingRestricted)
 @returns(DeviceDetailView)
 @accepts(ChangeRequest)
 def change_device(

@@ -51,12 +51,52 @@ class Finding:
     says: str
 
 
+Advice = Callable[[Settings], Sequence[str]]
+
+# What lets access records outlive their age in PostgreSQL's own files, and what to set.
+# Each as superuser, then ``SELECT pg_reload_conf()``.
+POSTGRES_KEEPS = {
+    "wal_recycle": (
+        frozenset(["on"]),
+        (
+            "segments of the write-ahead log are used again with what they held, "
+            "deleted access records as well: ALTER SYSTEM SET wal_recycle = off"
+        ),
+    ),
+    "log_parameter_max_length": (
+        frozenset(["-1"]),
+        (
+            "a statement that is logged, as a slow one may be, is logged with the "
+            "addresses in it: ALTER SYSTEM SET log_parameter_max_length = 0"
+        ),
+    ),
+    "log_error_verbosity": (
+        frozenset(["default", "verbose"]),
+        (
+            "an error is logged with the values of the row that caused it: ALTER "
+            "SYSTEM SET log_error_verbosity = terse"
+        ),
+    ),
+    "archive_mode": (
+        frozenset(["on", "always"]),
+        (
+            "the archive of the write-ahead log holds access records: delete what is "
+            "older than 14 days there, too"
+        ),
+    ),
+}
+
+
 def examine(
-    settings: Settings, environment: Mapping[str, str], uses: Sequence[KeyUse]
+    settings: Settings,
+    environment: Mapping[str, str],
+    uses: Sequence[KeyUse],
+    advice: Advice = lambda _settings: (),
 ) -> Iterator[Finding]:
     """Look at everything that a running service needs.
 
-    ``uses`` are the columns that refer to secret keys (``fleet.key_uses``).
+    ``uses`` are the columns that refer to secret keys (``fleet.key_uses``); ``advice``
+    is what features would have somebody see to.
     """
     yield from _settings(settings, environment)
     for about, look in (
@@ -65,7 +105,7 @@ def examine(
         ("signing keys", _signing),
         ("device CA", _device_ca),
         ("TLS certificate", _tls),
-        ("database", lambda it: _database(it, uses)),
+        ("database", lambda it: _database(it, uses, advice)),
     ):
         yield from _looked(about, look, settings)
 
@@ -172,7 +212,9 @@ def _tls(settings: Settings) -> Iterator[Finding]:
         yield Finding("TLS certificate", GOOD, f"good until {rfc3339(end)}")
 
 
-def _database(settings: Settings, uses: Sequence[KeyUse]) -> Iterator[Finding]:
+def _database(
+    settings: Settings, uses: Sequence[KeyUse], advice: Advice
+) -> Iterator[Finding]:
     engine = stand_alone_engine(settings)
     try:
         with engine.connect() as connection:
@@ -187,6 +229,7 @@ def _database(settings: Settings, uses: Sequence[KeyUse]) -> Iterator[Finding]:
                 return
             yield Finding("database", GOOD, f"{engine.dialect.name}, schema {at}")
             yield from _clock(settings, connection)
+            yield from _kept_by_postgres(connection)
         keyring = Keyring.open(settings.data_dir / "keys")
         for lost in lost_keys(engine, keyring, uses):
             yield Finding(
@@ -197,6 +240,18 @@ def _database(settings: Settings, uses: Sequence[KeyUse]) -> Iterator[Finding]:
             )
     finally:
         engine.dispose()
+    for each in advice(settings):
+        about, _, says = each.partition(": ")
+        yield Finding(about, SOON, says)
+
+
+def _kept_by_postgres(connection: Connection) -> Iterator[Finding]:
+    if connection.dialect.name != "postgresql":
+        return
+    for setting, (unwanted, says) in POSTGRES_KEEPS.items():
+        value = connection.execute(select(func.current_setting(setting))).scalar_one()
+        if value in unwanted:
+            yield Finding("PostgreSQL", SOON, f"{setting} = {value}: {says}")
 
 
 def _clock(settings: Settings, connection: Connection) -> Iterator[Finding]:

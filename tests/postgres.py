@@ -26,6 +26,11 @@ class Postgres:
         self._run("ALTER SYSTEM SET max_connections = 300")
         self.restart()
 
+    @property
+    def folder(self) -> Path:
+        """Where the server keeps everything."""
+        return self._folder
+
     def url(self, name: str) -> str:
         """Return the URL of the database ``name``, for SQLAlchemy."""
         return f"postgresql+psycopg://postgres@/{name}?host={self._socket}"

@@ -12,11 +12,12 @@ import voucher.staff_routes.batches
 import voucher.staff_routes.devices
 import voucher.staff_routes.products
 import voucher.staff_routes.vouchers
+from fleet.devices.forgetting import on_forgetting
 from fleet.devices.succession import on_succession
 from fleet.feature import Feature, Job, KeyUse
 from voucher.cli import voucher as command
 from voucher.models import Voucher
-from voucher.service import redemptions, refusals
+from voucher.service import forgetting, redemptions, refusals
 from voucher.service.desk.succession import take_over
 
 # What voucher codes are digested under (``fleet.keys.keyring``).
@@ -27,6 +28,7 @@ def prepare(app: Flask) -> None:
     """Let the application redeem, and take part in replacements."""
     redemptions.register(app)
     on_succession(app, take_over)
+    on_forgetting(app, forgetting.forget)
 
 
 FEATURE = Feature(

@@ -7,6 +7,7 @@ from random import random
 
 from flask import Blueprint
 
+from fleet.devices import registry
 from fleet.errors import TooMany
 from fleet.identity.guard import (
     ACTIVE,
@@ -18,7 +19,7 @@ from fleet.identity.guard import (
 )
 from fleet.keys.errors import CannotSign
 from fleet.server.pulse import ClockNotTrusted, timekeeper
-from fleet.web.access_log import note
+from fleet.web.access_log import leave_out, note
 from fleet.web.addresses import client_address
 from fleet.web.contract import (
     Answered,
@@ -83,8 +84,10 @@ def redeem(*, code: str, nonce: str) -> Answered:
 
     Again for the same PBX: 200 with the very same release code.
     """
-    now = _begin()
     certificate = current_certificate()
+    if registry.is_left_out(certificate.serial_number):
+        leave_out()  # its PBX is looked up with many others, later
+    now = _begin()
     redeemed = redemptions.redeem(
         code,
         serial_number=certificate.serial_number,

@@ -244,9 +244,12 @@ def _decide(  # noqa: PLR0913 -- what an entry of the audit log says
     """Decide under the PBX's lock, and note it if that changed anything."""
     with transaction() as session:
         device, activation = _held(session, serial_number, also or serial_number)
-        before = _told(device, activation)
+        before, why = _told(device, activation), activation.hold_reason
         if not decide(session, activation):
             return
+        after = _told(device, activation) | ({"by": also} if also else {})
+        if activation.hold_reason != why:
+            after |= {"rewritten": ["hold_reason"]}
         audit.record(
             session,
             actor=by,
@@ -254,7 +257,7 @@ def _decide(  # noqa: PLR0913 -- what an entry of the audit log says
             subject=f"device:{serial_number}",
             reason=reason,
             before=before,
-            after=_told(device, activation) | ({"by": also} if also else {}),
+            after=after,
             now=now,
         )
 
@@ -297,7 +300,10 @@ def _said(**fields: str | int | date | Unchanged | None) -> dict[str, object]:
 
 
 def _told(device: Device, activation: Activation) -> dict[str, object]:
-    """Return what the audit log shows of a PBX, before and after."""
+    """Return what the audit log shows of a PBX, before and after: no words of anybody.
+
+    Why something was decided stands once in an entry, as its reason.
+    """
     ends_on = device.support_ends_on
     opened_at = activation.reinitialisation_opened_at
     suspected_at = activation.clone_suspected_at
@@ -305,7 +311,6 @@ def _told(device: Device, activation: Activation) -> dict[str, object]:
         "support_ends_on": ends_on.isoformat() if ends_on else None,
         "grace_days": activation.grace_days or None,
         "hold": activation.hold,
-        "hold_reason": activation.hold_reason,
         "reinitialisation_opened_at": opened_at.isoformat() if opened_at else None,
         "clone_suspected_at": suspected_at.isoformat() if suspected_at else None,
     }

@@ -33,7 +33,7 @@ def register(new: NewDevice, *, by: StaffMember, now: datetime) -> DeviceFacts:
                 subject=f"device:{facts.serial_number}",
                 reason="",
                 before={},
-                after={"device_type": facts.device_type, "customer": facts.customer},
+                after={"device_type": facts.device_type},
                 now=now,
             )
         return facts

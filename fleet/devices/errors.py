@@ -25,6 +25,19 @@ class CannotReplace(Conflict):
     reason = "The other PBX cannot take over: it is the same, blocked or replaced."
 
 
+class ProcessingRestricted(Conflict):
+    """What is known of the PBX's owner may be kept, and nothing else be done with it.
+
+    Somebody asked for that (GDPR, article 18).
+    """
+
+    code = "processing-restricted"
+    reason = (
+        "The processing of this PBX's data is restricted: customer and notes are "
+        "changed only on a verified request of whom they are about."
+    )
+
+
 class UnknownDevice(NotFound):
     """No PBX with this serial number is registered."""
 

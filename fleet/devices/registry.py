@@ -19,6 +19,7 @@ from fleet.devices import secret as device_secret
 from fleet.devices.errors import (
     DeviceAlreadyRegistered,
     MacAddressTaken,
+    ProcessingRestricted,
     UnknownDevice,
 )
 from fleet.devices.models import Device
@@ -58,6 +59,8 @@ class DeviceFacts:
     notes: str
     secret_digest: bytes
     secret_key_version: int
+    objected_at: datetime | None = None
+    restricted_at: datetime | None = None
 
 
 @dataclass(frozen=True, repr=False)
@@ -155,10 +158,14 @@ def change(
     customer: str | Unchanged = UNCHANGED,
     notes: str | Unchanged = UNCHANGED,
     support_ends_on: date | Unchanged | None = UNCHANGED,
+    as_asked: bool = False,
 ) -> tuple[DeviceFacts, DeviceFacts]:
     """Change what staff know of a PBX; return it as it was and as it is.
 
-    Raises ``NotFound``, and ``Invalid`` for what is no serial number.
+    ``as_asked`` is for whom the data is about (GDPR, article 16).
+
+    Raises ``NotFound``, ``Invalid`` for what is no serial number, and
+    ``ProcessingRestricted`` for what is only to be kept, unless it is ``as_asked``.
     """
     with transaction() as session:
         row = session.scalar(
@@ -169,6 +176,11 @@ def change(
         if row is None:
             raise NotFound("No PBX with this serial number is registered.")
         before = _facts(row)
+        is_about_people = not (
+            isinstance(customer, Unchanged) and isinstance(notes, Unchanged)
+        )
+        if row.restricted_at is not None and is_about_people and not as_asked:
+            raise ProcessingRestricted
         if not isinstance(customer, Unchanged):
             row.customer = customer
         if not isinstance(notes, Unchanged):
@@ -197,6 +209,16 @@ def locked(session: Session, serial_number: str) -> Device:
     if device is None:
         raise UnknownDevice
     return device
+
+
+def is_left_out(serial_number: str) -> bool:
+    """Whether no access record of this PBX is written; of an unknown one, it is.
+
+    Takes a serial number as it is stored.
+    """
+    with reading() as session:
+        row = _by_serial(session, serial_number)
+        return row is not None and row.left_out
 
 
 def secret_is_right(
@@ -255,4 +277,6 @@ def _facts(row: Device) -> DeviceFacts:
         notes=row.notes,
         secret_digest=row.secret_digest,
         secret_key_version=row.secret_key_version,
+        objected_at=row.objected_at,
+        restricted_at=row.restricted_at,
     )

@@ -32,6 +32,7 @@ from fleet.identity.certificates import CertificateFault, DeviceCertificateFacts
 from fleet.identity.client_cert_header import read_client_cert, read_escaped_pem
 from fleet.identity.models import DeviceCertificate
 from fleet.server.pulse import timekeeper
+from fleet.web.access_log import leave_out
 from fleet.web.addresses import peer_is_trusted
 from fleet.web.callers import Callers, Kind, declare
 
@@ -91,7 +92,10 @@ class StandingsAmong(Protocol):
 
 @dataclass(frozen=True)
 class CallingDevice:
-    """The PBX that a request comes from."""
+    """The PBX that a request comes from.
+
+    One that is ``left_out`` has no access records (``Device.left_out``).
+    """
 
     device_id: int
     serial_number: str
@@ -100,6 +104,7 @@ class CallingDevice:
     certificate_id: int
     certificate: DeviceCertificateFacts
     standing: str
+    left_out: bool
 
 
 def lend_standing(app: Flask, standing_of: StandingOf) -> None:
@@ -158,6 +163,8 @@ def device_only(
             if device.standing not in permitted:
                 raise DeviceNotPermitted
             g.device = device
+            if device.left_out:
+                leave_out()
             return view(*args, **kwargs)
 
         return declare(guarded, Callers(Kind.DEVICE))
@@ -232,6 +239,7 @@ def recognise(facts: DeviceCertificateFacts, *, now: datetime) -> CallingDevice:
             certificate_id=certificate.id,
             certificate=facts,
             standing=standing_of(device.id, now=now),
+            left_out=device.left_out,
         )
 
 

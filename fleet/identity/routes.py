@@ -12,11 +12,13 @@ from cryptography import x509
 from flask import Blueprint, Flask, Response, request
 from flask.sansio.blueprints import BlueprintSetupState
 
+from fleet.devices.forgetting import on_forgetting
 from fleet.errors import Invalid, NotFound, TooLarge, TooMany
 from fleet.identity import revocation_lists
 from fleet.identity.authorities import authorities
 from fleet.identity.authority import certs_only_pkcs7
 from fleet.identity.csr import LONGEST_CSR, CsrFault, read_csr
+from fleet.identity.forgetting import forget
 from fleet.identity.guard import (
     ACTIVE,
     LOCKED,
@@ -38,7 +40,9 @@ CERTS_ONLY = "application/pkcs7-mime; smime-type=certs-only"
 
 @blueprint.record
 def _prepare(state: BlueprintSetupState) -> None:
-    revocation_lists.register(cast("Flask", state.app))
+    app = cast("Flask", state.app)
+    revocation_lists.register(app)
+    on_forgetting(app, forget)
 
 
 @blueprint.get("/.well-known/est/cacerts")

@@ -29,6 +29,8 @@ SECRET_PURPOSES = (
     "staff-token",
     "throttle",
     "page-form",
+    "rights-mark",
+    "data-share",
 )
 
 KEY_BYTES = 32

@@ -194,7 +194,8 @@ def _responses(rule: Rule, contract: Contract, callers: Callers) -> Document:
 def _content(contract: Contract) -> Document:
     """Return the media types of a good answer; a JSON answer without one is empty."""
     if contract.answer is not None:
-        return {contract.media_type: {"schema": contract.answer}}
+        others: Document = {each: {} for each in contract.other_media_types}
+        return {contract.media_type: {"schema": contract.answer}} | others
     types = (contract.media_type, *contract.other_media_types)
     return {} if types == ("application/json",) else {each: {} for each in types}
 

@@ -176,6 +176,6 @@ def _value(plain: object, kind: type[Value]) -> Value:
         return plain
     if type(plain) is not int or abs(plain) > _LARGEST:
         raise ValueError("not a number")
-    if kind is datetime:
+    if issubclass(kind, datetime):
         return _EPOCH + plain * _MICROSECOND
     return plain

@@ -123,21 +123,18 @@ def test_every_change_says_who_when_what_why_before_and_after(
         "device.register": (
             "device:CX1000000009",
             "",
-            {
-                "device_type": (None, "COMtrexx VM"),
-                "customer": (None, "Bäckerei Müller"),
-            },
+            {"device_type": (None, "COMtrexx VM")},
         ),
-        "device.change": (subject, why, {"customer": ("", "Weber")}),
+        "device.change": (subject, why, {"rewritten": (None, ["customer"])}),
         "device.block": (
             subject,
             why,
-            {"hold": ("", "blocked"), "hold_reason": ("", why)},
+            {"hold": ("", "blocked"), "rewritten": (None, ["hold_reason"])},
         ),
         "device.unblock": (
             subject,
             why,
-            {"hold": ("blocked", ""), "hold_reason": (why, "")},
+            {"hold": ("blocked", ""), "rewritten": (None, ["hold_reason"])},
         ),
         "device.reinitialisation": (
             subject,
@@ -149,7 +146,7 @@ def test_every_change_says_who_when_what_why_before_and_after(
             why,
             {
                 "hold": ("", "replaced"),
-                "hold_reason": ("", why),
+                "rewritten": (None, ["hold_reason"]),
                 "by": (None, HEIR),
             },
         ),

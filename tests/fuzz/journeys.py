@@ -81,6 +81,8 @@ def ways() -> list[Way]:
     token = why | {"owner": "Bo", "role": "support", "expires_in": 3600}
     amnesty = why | {"until": rfc3339(utcnow() + timedelta(days=7))}
     grace = why | {"grace_days": 5}
+    time = {"from": "2026-11-20T16:40:00+01:00", "to": "2026-11-22"}
+    search = why | time | {"address": "83.1.12.77", "limit": 10}
     support, operator = Role.SUPPORT, Role.OPERATOR
     return [
         Way(
@@ -151,6 +153,22 @@ def ways() -> list[Way]:
         ),
         *_at_the_desk(why),
         *_in_trade(why),
+        *_of_rights(why),
+        Way(
+            "retention-runs.begin_run",
+            "POST",
+            "/retention/v1/runs",
+            why | {"dry_run": True},
+            operator,
+        ),
+        Way(
+            "retention-statistics.search_access_records",
+            "POST",
+            "/retention/v1/access-record-searches",
+            search,
+            operator,
+            needs=["address", "from", "to", "reason"],
+        ),
         Way(
             "staff.issue_token",
             "POST",
@@ -230,6 +248,75 @@ def _in_trade(why: Mapping[str, Any]) -> list[Way]:
             ("batches.activate", "activations", some, []),
             ("batches.revoke", "revocations", some, []),
             ("batches.allocate", "allocations", some | {"dealer": "A dealer"}, []),
+        )
+    ]
+
+
+def _of_rights(why: Mapping[str, Any]) -> list[Way]:
+    """Return what PBXs and people ask about what is stored of them."""
+    share: dict[str, Any] = {"recipient": "A workshop", "expires_in_days": 30}
+    taken = why | {
+        "serial_number": SERIAL,
+        "kind": "access",
+        "verified_by": "saw the invoice",
+        "received_at": "2026-11-20T16:40:00Z",
+    }
+    wishes = share | {
+        "answer": "as asked",
+        "customer": "Müller",
+        "notes": "none",
+        "ends_service": True,
+    }
+    because, told = {"because": "it is much"}, {"told": "by letter"}
+    device, operator = None, Role.OPERATOR
+    return [
+        Way(
+            f"retention{name}",
+            "POST",
+            f"/retention/v1/{path}",
+            body,
+            role,
+            as_device=role is None,
+            needs=needs,
+        )
+        for name, path, body, role, needs in (
+            (
+                ".object_to_statistics",
+                "device/objection",
+                {"withdraw": False},
+                device,
+                [],
+            ),
+            (".share_own_data", "device/shares", share, device, ["recipient"]),
+            (
+                "-rights.take_request_down",
+                "requests",
+                taken,
+                operator,
+                ["serial_number", "kind", "verified_by", "reason"],
+            ),
+            (
+                "-rights.extend_request",
+                "requests/1/extension",
+                because,
+                operator,
+                ["because"],
+            ),
+            (
+                "-rights.refuse_request",
+                "requests/1/refusal",
+                because,
+                operator,
+                ["because"],
+            ),
+            ("-rights.fulfil_request", "requests/1/fulfilment", wishes, operator, []),
+            (
+                "-rights.lift_restriction",
+                "requests/1/lifting",
+                told,
+                operator,
+                ["told"],
+            ),
         )
     ]
 

@@ -91,6 +91,20 @@ FILTERS = {
         "since=x",
         "until=%00",
     ],
+    "/retention/v1/statistics": [
+        "service=%00",
+        "service=x",
+        "from=%00",
+        "from=2026-11-31",
+        "to=9999-12-31",
+        "to=" + "9" * 5000,
+        "group_by=%00",
+        "group_by=day,day",
+        "group_by=day,week",
+        "group_by=" + "country," * 5000,
+        "format=pdf",
+        "format=svg&group_by=",
+    ],
 }
 
 # Odd, and yet they have an answer.
@@ -114,6 +128,13 @@ ODD = {
         "since=0001-01-01T00:00:00Z",
         "until=9999-12-31T23:59:59Z",
         "subject=%25",
+    ],
+    "/retention/v1/statistics": [
+        "from=2000-01-01&to=9000-12-31",
+        "group_by=",
+        "group_by=month,country,service,device_type,software_version",
+        "format=svg",
+        "format=csv&group_by=%20day%20,service",
     ],
 }
 
@@ -186,7 +207,11 @@ def _lists(place: Place) -> Iterator[tuple[str, dict[str, str]]]:
         if query is not None and "cursor" in query.fields:
             callers = callers_of(view)
             assert callers is not None
-            yield rule.rule, place.staff[Role(callers.roles[0])]
+            path = rule.rule.replace("<serial>", SERIAL)
+            if callers.kind is Kind.DEVICE:
+                yield path, place.pbx.headers
+            else:
+                yield path, place.staff[Role(callers.roles[0])]
 
 
 def test_a_bad_query_names_the_parameter(place: Place) -> None:
@@ -268,6 +293,9 @@ def test_a_wrong_method_says_which_are_right(place: Place, method: str) -> None:
     right[f"/cic/v1/devices/{SERIAL}"].add("GET")
     right["/voucher/v1/products"].add("GET")
     right["/voucher/v1/batches"].add("GET")
+    right["/retention/v1/runs"].add("GET")
+    right["/retention/v1/requests"].add("GET")
+    right["/retention/v1/device/shares"].add("GET")
     for path, methods in right.items():
         if method in methods:
             continue
@@ -304,8 +332,11 @@ def test_a_role_that_may_not_is_told_so_before_its_body_is_read(place: Place) ->
     for way in ways():
         if way.role is None:
             continue
-        # Whoever audits may ask what a code is, though that is a POST.
-        asks = way.endpoint == "voucher-vouchers.look_up"
+        # Whoever audits may ask what a code is, or who came, though that is a POST.
+        asks = way.endpoint in {
+            "voucher-vouchers.look_up",
+            "retention-statistics.search_access_records",
+        }
         headers = place.staff[Role.RELEASE_MANAGER if asks else Role.AUDITOR]
         answer = place.client.open(
             way.path, method=way.method, data=b"{" * 99, headers=headers

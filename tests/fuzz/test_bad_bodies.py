@@ -91,7 +91,7 @@ def _nothing_changes(place: Place) -> Iterator[None]:
 
 def _refused(place: Place, way: Way, raw: bytes, **options: Any) -> dict[str, Any]:
     answer = place.send(way, raw, **options)
-    assert 400 <= answer.status_code < 500, (way.endpoint, raw[:80], answer.text)
+    assert 400 <= answer.status_code < 500, (way.endpoint, raw[:200], answer.text)
     return problem_of(answer)
 
 
@@ -247,6 +247,7 @@ UNACCEPTABLE: dict[str, list[Any]] = {
     "prerequisites": [[""], ["x"] * 51],
     "stacking": ["", "sum"],
     "trial": [],
+    "dry_run": ["perhaps", 2],
     "product": [0, 2**14],
     "count": [0, 100_001],
     "dealer": ["x" * 121, "bell\x07", " x"],
@@ -262,6 +263,10 @@ UNACCEPTABLE: dict[str, list[Any]] = {
     "continuation": [],
     "device_time": [],
     "failed_attempts": [-1, 2**31, 10**400],
+    "address": ["", "83.1.12.0/24", "83.1.12.77, 10.0.0.1", "1" * 65, "::g"],
+    "from": ["", "soon", "2026-11-31", "2026-11-22T16:40:00"],
+    "to": ["", "soon", "2026-11-20", "0001-01-01T00:00:00+23:59"],
+    "limit": [0, 201, -1],
     "mac_address": ["zz", "58:9e:c6:0d:8c", "x" * 65, "58:9e-c6:0d:8c:73"],
     "part_number": ["x" * 65],
     "hardware_revision": ["x" * 65],
@@ -278,6 +283,16 @@ UNACCEPTABLE: dict[str, list[Any]] = {
     "reason": ["x" * 501, "bell\x07"],
     "until": ["2020-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "soon"],
     "owner": ["", "x" * 121],
+    "kind": ["", "oblivion", "ACCESS"],
+    "verified_by": ["", "x", "x" * 2001, "bell\x07"],
+    "received_at": ["", "soon", "2026-11-20", "9999-12-31T23:59:59Z"],
+    "because": ["", "x", "x" * 2001, "bell\x07"],
+    "told": ["", "x", "x" * 2001, "bell\x07"],
+    "answer": ["x" * 2001, "bell\x07"],
+    "recipient": ["x" * 201, "bell\x07"],
+    "expires_in_days": [0, 366, -1, 10**18],
+    "ends_service": ["perhaps", 2],
+    "withdraw": ["perhaps", 2],
     "role": ["root", "", "SUPPORT"],
     "expires_in": [0, 59, -1, 10**12],
 }

@@ -25,6 +25,9 @@ OPEN = {
     "/openapi.json",
     "/problems/",
     "/problems/<code>",
+    "/retention/v1/shared/data",
+    "/retention/",
+    "/retention/assets/<name>",
     "/voucher/",
     "/voucher/assets/<name>",
 }
