@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Measures licence checks against a bare route, and redemptions against checks.
+"""Measures licence checks against a bare route, redemptions against checks, retention.
 
 Every server has one process on one core, the client has another core, and a
 database server is on the client's. All servers run all the time and take turns,
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from deploy.bench import measure, redemptions, report
+from deploy.bench import measure, redemptions, report, retention
 from deploy.bench.load import Trust
 from deploy.bench.pbxs import Pbx, enrol
 from deploy.bench.places import CLIENT_CORE, Place, Postgres, on_core, start
@@ -138,7 +138,9 @@ def main() -> None:
     )
     with on_core(CLIENT_CORE), _stage(plan.pbxs) as stage:
         tables = _measured(stage, plan)
+    kept = retention.Plan()
     text = report.as_markdown(tables, plan)
+    text += f"\n{retention.section(retention.measured(kept), kept)}"
     print(text)
     chosen.output.write_text(text, encoding="utf-8")
 

@@ -134,12 +134,23 @@ class Postgres:
         self._socket = self._server.get_postmaster_info().socket_dir
         self._postmaster = self._server.get_postmaster_info().process.pid
 
-    def create_database(self, name: str) -> str:
-        """Make a database and return its URL."""
+    def create_database(self, name: str, template: str = "template1") -> str:
+        """Make a database, as a copy of ``template``, and return its URL."""
+        self._run(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return self.url(name)
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database, and whoever is still connected to it."""
+        self._run(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def url(self, name: str) -> str:
+        """Return the URL of the database ``name``."""
+        return f"postgresql+psycopg://postgres@/{name}?host={self._socket}"
+
+    def _run(self, statement: str) -> None:
         dsn = f"host={self._socket} user=postgres dbname=postgres"
         with psycopg.connect(dsn, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}".encode())
-        return f"postgresql+psycopg://postgres@/{name}?host={self._socket}"
+            connection.execute(statement.encode())
 
     def cpu_seconds(self) -> float:
         """Return the CPU time of all its processes that live."""
