@@ -127,8 +127,8 @@ def test_a_run_that_is_killed_again_and_again_comes_to_the_same_end(
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    # Most were killed before they had finished, or this would prove nothing.
-    assert json.loads(done.stdout).count(-signal.SIGKILL) >= 8, done.stdout
+    # Many were killed before they had finished, or this would prove nothing.
+    assert json.loads(done.stdout).count(-signal.SIGKILL) >= 5, done.stdout
     assert counts() == told(records, KNOWN)
     assert left() == sorted(
         each.accessed_at
